@@ -1,0 +1,112 @@
+"""Clocks: the only place where anybody waits.
+
+`MonotonicClock` waits in real time and is woken by other threads;
+`VirtualClock` advances only inside `wait`, from event to event, so that a
+run of the production controller is exact and repeatable.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+from aqua_jax.control import errors, tickets
+
+
+class Clock(Protocol):
+    """Time in seconds, and waiting for tickets."""
+
+    def now(self) -> float:
+        """Seconds since an arbitrary start; never goes back."""
+        ...
+
+    def wait(self, pending: Sequence[tickets.Ticket], until: float) -> list[tickets.Ticket]:
+        """Waits until one of `pending` is done, `wake()` is called or `until` passes.
+
+        Returns those of `pending` that are done, possibly none. `until` must be
+        finite: nothing waits for ever.
+        """
+        ...
+
+    def wake(self) -> None:
+        """Ends a wait under way (or the next one). Any thread may call it."""
+        ...
+
+
+class MonotonicClock:
+    """Real time. Threads that complete tickets or submit requests call `wake()`."""
+
+    def __init__(self) -> None:
+        self._start = time.monotonic()
+        self._woken = threading.Condition()
+        self._wake_pending = False
+
+    def now(self) -> float:
+        return time.monotonic() - self._start
+
+    def wait(self, pending: Sequence[tickets.Ticket], until: float) -> list[tickets.Ticket]:
+        _check_finite(until)
+        with self._woken:
+            while True:
+                finished = [t for t in pending if t.done()]
+                left = until - self.now()
+                if finished or self._wake_pending or left <= 0:
+                    self._wake_pending = False
+                    return finished
+                self._woken.wait(left)
+
+    def wake(self) -> None:
+        with self._woken:
+            self._wake_pending = True
+            self._woken.notify_all()
+
+
+class VirtualClock:
+    """Simulated time: `at` schedules callbacks, `wait` runs them in order of time.
+
+    Equal times run in the order in which they were scheduled, so a run is
+    repeatable. Callbacks may schedule more.
+    """
+
+    def __init__(self) -> None:
+        self._now = 0.0
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
+        self._wake_pending = False
+
+    def now(self) -> float:
+        return self._now
+
+    def at(self, when: float, callback: Callable[[], None]) -> None:
+        """Runs `callback` when time reaches `when` (seconds; the past means now)."""
+        heapq.heappush(self._events, (max(when, self._now), next(self._order), callback))
+
+    def wait(self, pending: Sequence[tickets.Ticket], until: float) -> list[tickets.Ticket]:
+        _check_finite(until)
+        self._run_due()
+        while True:
+            finished = [t for t in pending if t.done()]
+            if finished or self._wake_pending:
+                self._wake_pending = False
+                return finished
+            if not self._events or self._events[0][0] > until:
+                self._now = max(self._now, until)
+                return []
+            self._now = self._events[0][0]
+            self._run_due()
+
+    def wake(self) -> None:
+        self._wake_pending = True
+
+    def _run_due(self) -> None:
+        while self._events and self._events[0][0] <= self._now:
+            heapq.heappop(self._events)[2]()
+
+
+def _check_finite(until: float) -> None:
+    if not until < float("inf"):
+        raise errors.InternalError(f"a wait until {until} would never end: give a finite deadline")

@@ -1,0 +1,55 @@
+"""Errors: what was given, what was expected, what to do.
+
+`AquaError` is the base of all. `InternalError` is the one class that means a
+bug of ours; every other class is about input, capacity or hardware.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class AquaError(Exception):
+    """Base of every error this package raises on purpose."""
+
+
+class InternalError(AquaError):
+    """A broken invariant: our bug. Please report it with the message."""
+
+
+class ConfigError(AquaError, ValueError):
+    """A setting that is unknown, of the wrong type or out of range."""
+
+
+class RequestError(AquaError, ValueError):
+    """A request that can never run: malformed, or longer than all memory."""
+
+
+class QueueFullError(AquaError):
+    """A bounded queue is full: retry later or raise its limit."""
+
+
+class TraceError(AquaError, ValueError):
+    """A workload file that cannot be read; names file, line and what was expected."""
+
+
+class MoveError(AquaError):
+    """A batch of page moves failed. The pages keep their old contents or are void, never half trusted."""
+
+
+class PoolLostError(AquaError):
+    """The pool array was destroyed or moved; the runner must be rebuilt."""
+
+
+def close_match(name: str, known: Iterable[str]) -> str:
+    """A hint for a mistyped name: `, did you mean 'cfs'?`, or the list of what is known.
+
+    >>> close_match("cfx", ["fcfs", "cfs"])
+    " (did you mean 'cfs'?)"
+    """
+    options = sorted(known)
+    near = difflib.get_close_matches(name, options, n=1)
+    if near:
+        return f" (did you mean {near[0]!r}?)"
+    return f" (known: {', '.join(options)})"

@@ -1,0 +1,167 @@
+"""The words the two planes share: places, moves, requests, sessions, batches, outcomes.
+
+Knows: ints, ids, counts. Does not know: jax, tokens' meaning, who decides.
+
+Units are the positions of a session's paged state. Text: one unit is the KV of
+one token; an image: a fixed number of units, its latents. A session has
+`known` units (prompt and emitted) and `cached` ones (state in pages). Work is
+always the same: bring `cached` up to `known`.
+
+    known - cached == 1   ready to step: the last known unit is the next input
+    known - cached  > 1   to prefill: rows [cached, known); the last row emits one
+
+So a fresh prompt, and a session whose pages were lost and which recomputes,
+are the same case. What is in flight counts in `planned_*`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+GIB = 1 << 30
+MIB = 1 << 20
+
+
+class Place(NamedTuple):
+    """Where a page is: `space` is a pool id, arena handle or grant; `index` a page or slot."""
+
+    space: int
+    index: int
+    generation: int = 0
+
+
+class Move(NamedTuple):
+    """One page to copy. `units` of it are final once the dispatch it follows has completed."""
+
+    source: Place
+    target: Place
+    units: int
+
+
+class Completion(NamedTuple):
+    """What became of a submitted batch of moves. `error` is None when every byte arrived."""
+
+    ticket: int
+    bytes: int
+    seconds: float
+    error: BaseException | None = None
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked for. The engine reads the numbers, the runner the payload.
+
+    prompt_units: units known at the start (prompt tokens), at least 1.
+    steps_max: units to emit at most, at least 1.
+    deadline_seconds: give up this long after submission; None: never.
+    payload: the runner's own part (token ids, sampling); opaque to the engine.
+    """
+
+    prompt_units: int
+    steps_max: int
+    kind: str = "text"
+    tenant: str = ""
+    weight: float = 1.0
+    deadline_seconds: float | None = None
+    payload: Any = None
+
+
+class State(enum.Enum):
+    """Where a session stands; transitions are drawn in `controller.py`."""
+
+    WAITING = "waiting"  # no state anywhere: never ran, or to be recomputed
+    RUNNING = "running"  # holds a lane and device pages
+    PAUSED = "paused"  # holds device pages, no lane
+    LEAVING = "leaving"  # its pages are being copied out
+    AWAY = "away"  # every page has a home off the device
+    ARRIVING = "arriving"  # its pages are being copied in
+    ENDED = "ended"  # finished, aborted or refused; see `reason`
+
+
+@dataclasses.dataclass(slots=True, eq=False)
+class Session:
+    """One request's inference state as the host sees it. Mutated by controller and engine only."""
+
+    id: int
+    request: Request
+    arrived_at: float
+    state: State = State.WAITING
+    cached: int = 0  # units whose state is in pages, as of the outcomes read
+    planned_cached: int = 0  # the same once every dispatch in flight has completed
+    planned_known: int = 0
+    emitted: list[Any] = dataclasses.field(default_factory=list)  # tokens or events
+    lane: int = -1  # -1: none
+    flights: int = 0  # dispatches in flight that carry it
+    epoch: int = 0  # grows when its pages are given up: older outcomes are dropped
+    vtime: float = 0.0  # virtual time: weighted service over weight
+    served: float = 0.0  # weighted service since it last got its lane
+    service: float = 0.0  # weighted service in all
+    passed_over: int = 0  # times a later one was admitted first while this did not fit
+    preemptions: int = 0
+    parked: bool = False  # its client does not read: not to be scheduled
+    reason: str = ""  # why it ended: stop, length, abort, deadline, refused, error
+    error: BaseException | None = None
+
+    @property
+    def known(self) -> int:
+        """Units known to the host: the prompt and what was emitted."""
+        return self.request.prompt_units + len(self.emitted)
+
+    @property
+    def prefill_left(self) -> int:
+        """Units to prefill beyond what is in flight; 0 when ready to step."""
+        gap = self.planned_known - self.planned_cached
+        return gap if gap > 1 else 0
+
+    @property
+    def steps_left(self) -> int:
+        """Units it may still emit beyond what is in flight."""
+        return self.request.prompt_units + self.request.steps_max - self.planned_known
+
+
+class LanePlan(NamedTuple):
+    """One lane's share of a slice: prefill rows [first, first + prefill), then up to `steps` steps.
+
+    pages: the session's page table; final, covers every unit the slice may write.
+    joins: the lane did not run this session in the previous slice, so the
+      device's lane state is set from the host (last known unit, position).
+    """
+
+    lane: int
+    session: Session
+    pages: Sequence[int]
+    first: int
+    prefill: int
+    steps: int
+    joins: bool
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Batch:
+    """What one dispatch runs. `steps` is the largest of the lanes'."""
+
+    lanes: tuple[LanePlan, ...]
+    steps: int
+
+    @property
+    def prefill_units(self) -> int:
+        """Prefill rows over all lanes."""
+        return sum(plan.prefill for plan in self.lanes)
+
+
+class Outcome(NamedTuple):
+    """What a dispatch did for one session.
+
+    tokens: what it emitted, in order. finished: "" or why ("stop", "length").
+    prefill_units, step_units: units computed. overrun: units computed past its end.
+    """
+
+    session: int
+    tokens: Sequence[Any]
+    finished: str
+    prefill_units: int
+    step_units: int
+    overrun: int = 0

@@ -1,0 +1,117 @@
+"""What the engine asks of a runner and of a mover. No policy, no jax.
+
+Any object with these methods will do: the engine checks no base class.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from aqua_jax.control import tickets, types
+
+
+class Mover(Protocol):
+    """Copies pages between places, asynchronously.
+
+    A submitted batch cannot be aborted: exactly one `Completion` per ticket
+    always comes out of `poll`. A copy reads and writes what the submission
+    order says: after every dispatch dispatched before it and before every
+    dispatch dispatched later that may touch the same pages.
+    """
+
+    def submit(
+        self, moves: Sequence[types.Move], after: tickets.Ticket | None = None
+    ) -> tickets.Ticket:
+        """Starts a batch; returns at once. All moves share one source and one target space.
+
+        `after`: the last dispatch that may write the source pages; the copy
+        reads them when it has completed. Raises on a plan that the host can
+        see is wrong (unknown space, index out of range, a target twice);
+        then nothing was started.
+        """
+        ...
+
+    def poll(self) -> list[types.Completion]:
+        """Completions since the last call, in order of completion. Never blocks."""
+        ...
+
+    def close(self) -> None:
+        """Waits for copies in flight (bounded) and releases threads."""
+        ...
+
+
+class Runner(Protocol):
+    """Runs one kind of session on one device group."""
+
+    @property
+    def kind(self) -> str:
+        """The kind of request it takes: "text", "image" or another."""
+        ...
+
+    @property
+    def space(self) -> int:
+        """The space id of its pool."""
+        ...
+
+    @property
+    def pages(self) -> int:
+        """Pages of its pool, scratch page 0 included."""
+        ...
+
+    @property
+    def page_bytes(self) -> int:
+        """Bytes of one page over all shards."""
+        ...
+
+    @property
+    def lanes(self) -> int:
+        """Sessions that one slice can carry."""
+        ...
+
+    @property
+    def chunk_units(self) -> int:
+        """Rows of one prefill program; a slice's prefill is rounded up to a multiple."""
+        ...
+
+    @property
+    def steps_max(self) -> int:
+        """Steps that one slice can run."""
+        ...
+
+    @property
+    def units_max(self) -> int:
+        """Units that one session can hold: its page table's length times the page's units."""
+        ...
+
+    def check(self, request: types.Request) -> None:
+        """Raises RequestError when the payload is malformed (ids out of range, NaN temperature)."""
+        ...
+
+    def pages_needed(self, request: types.Request, units: int) -> int:
+        """Pages that hold the first `units` units of such a session. Never shrinks with units."""
+        ...
+
+    def dispatch(self, batch: types.Batch) -> tickets.Ticket:
+        """Starts a slice; returns at once. Slices run in dispatch order.
+
+        A lane keeps its device state from slice to slice until a plan with
+        `joins` sets it anew, so a slice may be dispatched before the
+        outcomes of the one before it were read.
+        """
+        ...
+
+    def collect(self, ticket: tickets.Ticket) -> list[types.Outcome]:
+        """The outcomes of a slice whose ticket is done, one per lane of its batch. Once.
+
+        Raises what the dispatch raised; then the pool's contents are void.
+        """
+        ...
+
+    def rebuild(self) -> None:
+        """A fresh pool after a failure; every session's state is lost."""
+        ...
+
+    def close(self) -> None:
+        """Waits for slices in flight (bounded) and releases threads."""
+        ...
