@@ -35,7 +35,7 @@ class TraceError(AquaError, ValueError):
 
 
 class MoveError(AquaError):
-    """A batch of page moves failed. The pages keep their old contents or are void, never half trusted."""
+    """A batch of page moves failed: its targets keep their old contents or are void."""
 
 
 class PoolLostError(AquaError):

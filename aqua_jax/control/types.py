@@ -29,7 +29,8 @@ class Place(NamedTuple):
     """Where a page is: `space` is a pool id, arena handle or grant; `index` a page or slot."""
 
     space: int
-    index: int
+    # A place is never searched, so it may have a field where a tuple has a method.
+    index: int  # pyright: ignore[reportIncompatibleMethodOverride]
     generation: int = 0
 
 

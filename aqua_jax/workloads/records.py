@@ -33,7 +33,7 @@ class RequestRecord:
     scheduled_at: float
     first_token_at: float | None = None
     ended_at: float | None = None
-    reason: str = ""  # "stop" and "length" are finished; "refused", "abort", "deadline", "error" are not
+    reason: str = ""  # finished: "stop", "length"; not: "refused", "abort", "deadline", "error"
     token_ids: Sequence[int] = ()
     service: float = 0.0
     preemptions: int = 0
@@ -96,7 +96,7 @@ class RunRecord:
     stall_seconds: float = 0.0
     idle_seconds: float = 0.0
     busy_window_seconds: float = 0.0  # seconds in which some session could run
-    prefill_seconds: float = 0.0  # device seconds of prefill programs (estimated from rows where fused)
+    prefill_seconds: float = 0.0  # of prefill programs (estimated from rows where fused)
     device_seconds: float = 0.0
     paged_bytes: dict[str, dict[str, int]] = dataclasses.field(
         default_factory=lambda: {"out": {}, "in": {}}
