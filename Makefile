@@ -1,0 +1,72 @@
+# One command each, on a machine with Python (3.11 or newer) and make; the rest lands in .venv.
+# `make test ARGS="-k mover -x"` passes arguments on; `make PYTHON=/path/to/python3.12 ...` chooses.
+
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+ARGS ?=
+
+# The first that runs, is new enough and can make a virtual environment. The
+# oldest supported comes first: it is the one that everybody's figures are for.
+CANDIDATES := python3.11 python3.12 python3.13 python3.14 python3
+USABLE := import sys, ensurepip, venv; sys.exit(sys.version_info < (3, 11))
+PYTHON ?= $(shell for python in $(CANDIDATES); do \
+	"$$python" -c '$(USABLE)' >/dev/null 2>&1 && { echo "$$python"; break; }; done)
+
+# The recipes say what is going on, pip (twice quiet) what went wrong.
+PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(VENV)/run.stamp ## a burst of prompts, scheduler against scheduler; writes out/burst/
+	@exec $(BIN)/python -m aqua_jax.run --config=configs/burst.py --workdir=out/burst $(ARGS)
+
+.PHONY: test
+test: $(VENV)/test.stamp ## every test that takes seconds
+	@exec $(BIN)/python -m pytest $(ARGS)
+
+.PHONY: test-long
+test-long: $(VENV)/test.stamp ## the tests marked `long`: minutes
+	@exec $(BIN)/python -m pytest -m long --timeout=3600 $(ARGS)
+
+.PHONY: lint
+lint: $(VENV)/test.stamp ## ruff: rules and format
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+
+.PHONY: types
+types: $(VENV)/test.stamp ## pyright
+	@$(BIN)/pyright
+
+.PHONY: setup
+setup: $(VENV)/test.stamp ## the environment with everything for development, and nothing more
+
+.PHONY: clean
+clean: ## removes environments, caches and results
+	rm -rf .venv .venv-* .jax_cache .pytest_cache .ruff_cache .hypothesis build dist out *.egg-info
+	find aqua_jax models configs tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# A stamp is as new as the last install that succeeded, so an interrupted one is taken up again.
+$(VENV)/run.stamp: pyproject.toml | $(BIN)/pip
+	@echo "installing aqua_jax into $(VENV): about a minute"
+	@$(PIP_INSTALL) --editable .
+	@touch $@
+
+$(VENV)/test.stamp: pyproject.toml | $(BIN)/pip
+	@echo "installing aqua_jax and what its tests need into $(VENV): about a minute"
+	@$(PIP_INSTALL) --editable '.[test]'
+	@touch $@ $(VENV)/run.stamp
+
+$(BIN)/pip:
+	@test -n "$(PYTHON)" || { \
+		echo "no usable Python: tried $(CANDIDATES), need 3.11 or newer with venv and ensurepip" \
+			"(Debian: apt-get install python3-venv), or name one: make PYTHON=/path/to/python3" >&2; \
+		exit 1; }
+	@"$(PYTHON)" -c '$(USABLE)' || { \
+		echo "$(PYTHON) does not do: need Python 3.11 or newer with venv and ensurepip" >&2; exit 1; }
+	@"$(PYTHON)" -m venv --clear $(VENV)
