@@ -2,7 +2,9 @@
 
 `MonotonicClock` waits in real time and is woken by other threads;
 `VirtualClock` advances only inside `wait`, from event to event, so that a
-run of the production controller is exact and repeatable.
+run of the production controller is exact and repeatable. Both run the
+callbacks given to `at` inside `wait`, on the thread that waits, so that what
+is timed (emulated links and slices) needs no thread of its own.
 """
 
 from __future__ import annotations
@@ -36,6 +38,14 @@ class Clock(Protocol):
         """Ends a wait under way (or the next one). Any thread may call it."""
         ...
 
+    def at(self, when: float, callback: Callable[[], None]) -> None:
+        """Runs `callback` in the first `wait` that reaches `when` (seconds; the past means now).
+
+        Callbacks run on the waiting thread, in order of time; they may complete
+        tickets and schedule more.
+        """
+        ...
+
 
 class MonotonicClock:
     """Real time. Threads that complete tickets or submit requests call `wake()`."""
@@ -43,26 +53,44 @@ class MonotonicClock:
     def __init__(self) -> None:
         self._start = time.monotonic()
         self._woken = threading.Condition()
+        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._order = itertools.count()
         self._wake_pending = False
 
     def now(self) -> float:
         return time.monotonic() - self._start
 
+    def at(self, when: float, callback: Callable[[], None]) -> None:
+        with self._woken:
+            heapq.heappush(self._events, (when, next(self._order), callback))
+            self._woken.notify_all()  # a wait under way may have to end earlier
+
     def wait(self, pending: Sequence[tickets.Ticket], until: float) -> list[tickets.Ticket]:
         _check_finite(until)
-        with self._woken:
-            while True:
+        while True:
+            self._run_due()
+            with self._woken:
                 finished = [t for t in pending if t.done()]
-                left = until - self.now()
-                if finished or self._wake_pending or left <= 0:
+                now = self.now()
+                if finished or self._wake_pending or now >= until:
                     self._wake_pending = False
                     return finished
-                self._woken.wait(left)
+                wakes_at = min(until, self._events[0][0]) if self._events else until
+                if wakes_at > now:
+                    self._woken.wait(wakes_at - now)
 
     def wake(self) -> None:
         with self._woken:
             self._wake_pending = True
             self._woken.notify_all()
+
+    def _run_due(self) -> None:
+        while True:
+            with self._woken:
+                if not self._events or self._events[0][0] > self.now():
+                    return
+                callback = heapq.heappop(self._events)[2]
+            callback()  # outside the lock: it may wake, schedule and complete
 
 
 class VirtualClock:
