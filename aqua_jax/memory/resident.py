@@ -1,0 +1,177 @@
+"""One device array that stays where it is: donated to every program, at one address for life.
+
+Knows: donation, addresses, who may hold a view of a buffer. Does not know:
+pages, moves, sessions. Invariants 8 and 9 (ARCHITECTURE.md) are kept here, and
+no caller ever sees the array itself: a numpy view of it would make the next
+donated program write elsewhere without a word.
+
+        LIVE --run()-----> LIVE    same address, old handle deleted
+        LIVE --run()-----> LOST    it moved, or the program failed and took the array
+        LOST --rebuild()-> LIVE    zeros, perhaps at another address
+        any  --close()---> CLOSED  for good
+
+One thread calls it, the engine's.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from aqua_jax.control import errors
+from aqua_jax.memory import holders, programs
+
+
+class ResidentArray:
+    """An array of zeros that programs update in place.
+
+    label: how errors name it ("pool 0", "host arena 2").
+    """
+
+    def __init__(
+        self,
+        label: str,
+        shape: tuple[int, ...],
+        *,
+        dtype: jax.typing.DTypeLike,
+        sharding: jax.sharding.Sharding,
+    ) -> None:
+        self.label = label
+        self.shape = shape
+        self.dtype = jnp.dtype(dtype)
+        self.sharding = sharding
+        self._zeros = jax.jit(
+            functools.partial(jnp.zeros, shape, self.dtype), out_shardings=sharding
+        )
+        self._array: jax.Array | None = None
+        self._lost_because = ""
+        self._closed = False
+        self._addresses: tuple[int, ...] = ()
+        self.rebuild()
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes over all shards."""
+        return math.prod(self.shape) * self.dtype.itemsize
+
+    @property
+    def addresses(self) -> tuple[int, ...]:
+        """Where each shard lies, in the order of the sharding's devices. Fixed until `rebuild`."""
+        return self._addresses
+
+    def run(self, program: Callable[..., Any], *args: Any) -> tuple[Any, ...]:
+        """Calls `program(array, *args)` and installs the first of its results; returns the rest.
+
+        The program must donate its first argument and return it first, updated.
+        Returns as soon as the program is enqueued.
+
+        Raises PoolLostError when the array was lost or moved, InternalError when
+        the program did not donate (then nothing has changed).
+        """
+        old = self._live()
+        try:
+            new, *rest = program(old, *args)
+        except Exception as error:
+            if not old.is_deleted():
+                raise
+            self._lose(f"program {_name(program)} failed after it was given the array")
+            raise errors.PoolLostError(
+                f"{self.label} is lost: {self._lost_because} ({error}); rebuild() it and recompute "
+                "its sessions"
+            ) from error
+        if not old.is_deleted() or _addresses(new) != self._addresses:
+            raise self._not_in_place(program, old, new)
+        self._array = new
+        return tuple(rest)
+
+    def read(self, program: Callable[..., Any], *args: Any) -> Any:
+        """Calls `program(array, *args)`, which only gathers, and returns its result.
+
+        The read is ordered before every later `run`: XLA holds the buffer until
+        it has been read, and the donated program then still writes in place.
+        """
+        array = self._live()
+        result = program(array, *args)
+        if array.is_deleted():
+            self._lose(f"program {_name(program)} donated it in a read")
+            raise errors.PoolLostError(
+                f"{self.label} is lost: {self._lost_because}; use run() for programs that update it"
+            )
+        return result
+
+    def rebuild(self) -> None:
+        """A fresh array of zeros, whatever became of the old one. Everything in it is lost."""
+        self._check_open()
+        self._array = None  # first, so that both never need room at once
+        self._array = self._allocate()
+        self._addresses = _addresses(self._array)
+        self._lost_because = ""
+
+    def close(self) -> None:
+        """Waits for the last program that updates it, then gives the memory back. Idempotent."""
+        array, self._array, self._closed = self._array, None, True
+        if array is not None:
+            jax.block_until_ready(array)
+
+    def _live(self) -> jax.Array:
+        self._check_open()
+        if self._array is None:
+            raise errors.PoolLostError(
+                f"{self.label} is lost: {self._lost_because}; call rebuild() for a fresh one"
+            )
+        return self._array
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise errors.InternalError(
+                f"{self.label} was closed and its memory given back: nothing may use it any more"
+            )
+
+    def _lose(self, why: str) -> None:
+        self._array = None
+        self._lost_because = why
+
+    def _allocate(self) -> jax.Array:
+        if programs.in_host_memory(self.sharding):
+            # Host to host. A jitted zeros would pass through a device buffer of the same size,
+            # and an aliased numpy array could be neither donated nor written in place.
+            zeros = np.zeros(self.shape, self.dtype)
+            return jax.block_until_ready(jax.device_put(zeros, self.sharding, may_alias=False))
+        return jax.block_until_ready(self._zeros())
+
+    def _not_in_place(
+        self, program: Callable[..., Any], old: jax.Array, new: jax.Array
+    ) -> errors.AquaError:
+        """The error for a program whose result lies elsewhere: who is to blame?"""
+        shard_bytes = new.addressable_data(0).nbytes
+        moved = set(self._addresses).difference(_addresses(new))
+        found = holders.find([(start, start + shard_bytes) for start in moved], ignored=old)
+        if not found and not old.is_deleted():
+            return errors.InternalError(
+                f"program {_name(program)} did not donate {self.label}, so XLA copied all "
+                f"{self.nbytes} bytes of it: jit it with donate_argnums=0 and return the array "
+                "first, with the same shape, dtype and sharding; nothing has changed"
+            )
+        self._lose(f"it moved while {_name(program)} ran")
+        blame = "; ".join(found) or "no numpy or jax array in sight: a dlpack consumer?"
+        return errors.PoolLostError(
+            f"{self.label} moved while {_name(program)} ran: XLA copied all {self.nbytes} bytes of "
+            f"it and its registered address is void. Its memory is held by {blame}. Drop that and "
+            "read through snapshot(), which copies; then rebuild() and recompute its sessions"
+        )
+
+
+def _addresses(array: jax.Array) -> tuple[int, ...]:
+    # Does not wait for the program that computes `array`.
+    count = len(array.sharding.addressable_devices)
+    return tuple(array.addressable_data(i).unsafe_buffer_pointer() for i in range(count))
+
+
+def _name(program: Callable[..., Any]) -> str:
+    return getattr(program, "__name__", None) or repr(program)
