@@ -96,9 +96,11 @@ class Session:
     emitted: list[Any] = dataclasses.field(default_factory=list)  # tokens or events
     lane: int = -1  # -1: none
     flights: int = 0  # dispatches in flight that carry it
+    last_dispatch: int = 0  # the latest dispatch that carried it
     epoch: int = 0  # grows when its pages are given up: older outcomes are dropped
     vtime: float = 0.0  # virtual time: weighted service over weight
     served: float = 0.0  # weighted service since it last got its lane
+    joined: int = 0  # when it last got its lane, in admissions
     service: float = 0.0  # weighted service in all
     passed_over: int = 0  # times a later one was admitted first while this did not fit
     preemptions: int = 0

@@ -92,6 +92,14 @@ class Runner(Protocol):
         """Pages that hold the first `units` units of such a session. Never shrinks with units."""
         ...
 
+    def units_in_page(self, request: types.Request, index: int, units: int) -> int:
+        """How much of page `index` of the table is final when `units` units are cached.
+
+        A page copied at this figure is clean for as long as the figure stays.
+        0: the page holds nothing yet. Text: the tokens in it, at most page_tokens.
+        """
+        ...
+
     def dispatch(self, batch: types.Batch) -> tickets.Ticket:
         """Starts a slice; returns at once. Slices run in dispatch order.
 

@@ -1,0 +1,1 @@
+"""Policies: one short file each; `base.py` says what a policy decides."""

@@ -1,0 +1,212 @@
+"""The page pool: who holds a page, and when it may be used again.
+
+Knows: page numbers, owners, tickets, dispatch numbers. Does not know: what a
+page holds, where sessions stand, tiers. The same class keeps the pages of a
+device pool and the slots of an arena.
+
+Invariant 1. A page carries
+    owners      sessions or the prefix index, counted;
+    readers     tickets of copies out of it;
+    writer      the ticket of the one copy into it, if any;
+    dispatches  in flight that may read or write it.
+It is FREE when all four are empty, and only FREE pages are acquired.
+
+    FREE --acquire--> OWNED --release--> PENDING --last ticket, last dispatch--> FREE
+
+Dispatches of one runner complete in order, so a page need not list them: it
+remembers the latest that may touch it, given when its owner lets go. While it
+is owned the owner's own dispatches protect it. That keeps a dispatch over
+thousands of pages free of any work a page.
+
+Example: a session in dispatch 7 is aborted while copy 3 still reads page 5.
+`release([5], owner, 7)` leaves 5 PENDING; `end_copy(3)` leaves it PENDING;
+`complete_dispatch(7)` makes it FREE.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable, Sequence
+
+from aqua_jax.control import errors
+
+
+class PagePool:
+    """Pages `reserved` .. `pages - 1` of one space; the first `reserved` are never handed out.
+
+    Not thread-safe: the engine's thread owns it.
+    """
+
+    def __init__(self, space: int, pages: int, *, reserved: int = 0) -> None:
+        if pages <= reserved:
+            raise errors.ConfigError(
+                f"a pool of {pages} pages, {reserved} of them reserved, has none to give:"
+                f" ask for at least {reserved + 1}"
+            )
+        self.space = space
+        self.pages = pages
+        self.reserved = reserved
+        self.completed_dispatch = 0
+        self._free = list(range(reserved, pages))  # a heap: low pages first keeps runs long
+        self._owned_count = 0
+        self._owners: list[dict[int, int]] = [{} for _ in range(pages)]
+        self._readers = [0] * pages
+        self._writer = [0] * pages
+        self._busy_until = [0] * pages
+        self._is_free = [False] * reserved + [True] * (pages - reserved)
+        self._reads: dict[int, tuple[int, ...]] = {}
+        self._writes: dict[int, tuple[int, ...]] = {}
+        self._waiting_dispatch: list[tuple[int, int]] = []  # heap of (dispatch, page)
+
+    @property
+    def capacity(self) -> int:
+        """Pages that can be handed out in all."""
+        return self.pages - self.reserved
+
+    @property
+    def free_count(self) -> int:
+        """FREE pages: can be acquired now."""
+        return len(self._free)
+
+    @property
+    def used_count(self) -> int:
+        """Pages that are owned or PENDING."""
+        return self.capacity - len(self._free)
+
+    @property
+    def pending_count(self) -> int:
+        """Pages without an owner that turn FREE once their tickets and dispatches complete."""
+        return self.capacity - len(self._free) - self._owned_count
+
+    def acquire(self, owner: int, count: int) -> list[int]:
+        """FREE -> OWNED for `count` pages. Raises InternalError when fewer are FREE."""
+        if count > len(self._free):
+            raise errors.InternalError(
+                f"acquire({count}) with {len(self._free)} FREE pages in space {self.space}:"
+                " check free_count first"
+            )
+        taken = [heapq.heappop(self._free) for _ in range(count)]
+        for page in taken:
+            self._is_free[page] = False
+            self._owners[page][owner] = 1
+        self._owned_count += count
+        return taken
+
+    def share(self, pages: Iterable[int], owner: int) -> None:
+        """Adds an owner (or one more count of it) to pages that are owned."""
+        for page in pages:
+            if not self._owners[page]:
+                raise errors.InternalError(
+                    f"page {page} of space {self.space} has no owner to share with"
+                )
+            self._owners[page][owner] = self._owners[page].get(owner, 0) + 1
+
+    def release(self, pages: Iterable[int], owner: int, last_dispatch: int = 0) -> None:
+        """Drops one count of `owner`. OWNED -> PENDING -> FREE once nothing touches the page.
+
+        last_dispatch: the latest dispatch of this owner that may read or write the pages.
+        """
+        for page in pages:
+            owners = self._owners[page]
+            count = owners.get(owner, 0)
+            if not count:
+                raise errors.InternalError(
+                    f"session {owner} releases page {page} of space {self.space}, owned by {sorted(owners)}"
+                )
+            if count > 1:
+                owners[owner] = count - 1
+            else:
+                del owners[owner]
+                self._owned_count -= not owners
+            self._busy_until[page] = max(self._busy_until[page], last_dispatch)
+            self._free_if_idle(page)
+
+    def begin_read(self, pages: Sequence[int], ticket: int) -> None:
+        """A copy out of `pages` was submitted: they stay as they are until `end_copy(ticket)`."""
+        for page in pages:
+            if self._is_free[page]:
+                raise errors.InternalError(
+                    f"copy {ticket} reads FREE page {page} of space {self.space}"
+                )
+            if self._writer[page]:
+                raise errors.InternalError(
+                    f"copy {ticket} reads page {page} of space {self.space} which copy {self._writer[page]} writes"
+                )
+            self._readers[page] += 1
+        self._reads[ticket] = self._reads.get(ticket, ()) + tuple(pages)
+
+    def begin_write(self, pages: Sequence[int], ticket: int) -> None:
+        """A copy into `pages` was submitted: nothing else may touch them until `end_copy(ticket)`."""
+        for page in pages:
+            if self._is_free[page] or self._writer[page] or self._readers[page]:
+                raise errors.InternalError(
+                    f"copy {ticket} writes page {page} of space {self.space}: free={self._is_free[page]},"
+                    f" writer={self._writer[page]}, readers={self._readers[page]}"
+                )
+            self._writer[page] = ticket
+        self._writes[ticket] = self._writes.get(ticket, ()) + tuple(pages)
+
+    def end_copy(self, ticket: int) -> None:
+        """The copy completed or failed: its pages lose this reader or writer."""
+        for page in self._reads.pop(ticket, ()):
+            self._readers[page] -= 1
+            self._free_if_idle(page)
+        for page in self._writes.pop(ticket, ()):
+            self._writer[page] = 0
+            self._free_if_idle(page)
+
+    def complete_dispatch(self, dispatch: int) -> None:
+        """Dispatches complete in order: `dispatch` and all before it no longer touch any page."""
+        self.completed_dispatch = max(self.completed_dispatch, dispatch)
+        waiting = self._waiting_dispatch
+        while waiting and waiting[0][0] <= self.completed_dispatch:
+            self._free_if_idle(heapq.heappop(waiting)[1])
+
+    def is_free(self, page: int) -> bool:
+        """True when the page can be acquired."""
+        return self._is_free[page]
+
+    def is_copying(self, page: int) -> bool:
+        """True while a copy reads or writes the page."""
+        return bool(self._readers[page] or self._writer[page])
+
+    def check_integrity(self) -> None:
+        """Invariant 1 over every page. Raises InternalError with the first violation."""
+        if sorted(self._free) != [p for p in range(self.pages) if self._is_free[p]]:
+            raise errors.InternalError(
+                f"space {self.space}: the free list and the free flags differ"
+            )
+        owned = sum(1 for owners in self._owners if owners)
+        if owned != self._owned_count:
+            raise errors.InternalError(
+                f"space {self.space}: {owned} pages owned, {self._owned_count} counted"
+            )
+        for page in range(self.reserved, self.pages):
+            idle = self._is_idle(page)
+            if idle != self._is_free[page]:
+                raise errors.InternalError(
+                    f"page {page} of space {self.space}: free={self._is_free[page]} but owners"
+                    f" {self._owners[page]}, readers {self._readers[page]}, writer {self._writer[page]},"
+                    f" busy until {self._busy_until[page]} of {self.completed_dispatch}"
+                )
+            if self._writer[page] and self._readers[page]:
+                raise errors.InternalError(
+                    f"page {page} of space {self.space} is read and written at once"
+                )
+
+    def _is_idle(self, page: int) -> bool:
+        return (
+            not self._owners[page]
+            and not self._readers[page]
+            and not self._writer[page]
+            and self._busy_until[page] <= self.completed_dispatch
+        )
+
+    def _free_if_idle(self, page: int) -> None:
+        if self._is_free[page]:
+            return
+        if self._is_idle(page):
+            self._is_free[page] = True
+            heapq.heappush(self._free, page)
+        elif not self._owners[page] and self._busy_until[page] > self.completed_dispatch:
+            heapq.heappush(self._waiting_dispatch, (self._busy_until[page], page))

@@ -1,0 +1,100 @@
+"""What a policy decides: an order, and who may displace whom. Nothing else.
+
+A policy is a small pure object: it reads sessions and keeps at most a few
+numbers. It holds no queue, knows no pages and no lanes; the controller sorts
+by `key` and asks `may_displace`. So a new policy is one short file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Protocol
+
+from aqua_jax.control import errors, types
+
+Key = tuple[float, ...]
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Weights:
+    """What a unit of work is charged, in weighted tokens."""
+
+    prefill: float = 0.5
+    decode: float = 1.0
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class PolicySettings:
+    """The head `policy` of a config.
+
+    quantum_tokens: the least service a session gets before it may be preempted under contention.
+    prefill_quantum_tokens: the same for a session that has not finished its prefill.
+    sessions_fair: sessions that the floor of virtual time shares the device among; bounds how
+      long a stream of newcomers can overtake (see `cfs.py`).
+    tenant_weights: weight of a tenant; 1 when not named.
+    """
+
+    name: str = "cfs"
+    quantum_tokens: int = 64
+    prefill_quantum_tokens: int = 512
+    sessions_fair: int = 256
+    weights: Weights = dataclasses.field(default_factory=Weights)
+    tenant_weights: dict[str, float] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("quantum_tokens", "prefill_quantum_tokens", "sessions_fair"):
+            value = getattr(self, name)
+            if value < 1:
+                raise errors.ConfigError(f"policy.{name} is {value}; give at least 1")
+        for name in ("prefill", "decode"):
+            value = getattr(self.weights, name)
+            if not 0 < value < float("inf"):
+                raise errors.ConfigError(f"policy.weights.{name} is {value}; give a number above 0")
+        for tenant, value in self.tenant_weights.items():
+            if not 0 < value < float("inf"):
+                raise errors.ConfigError(
+                    f"policy.tenant_weights[{tenant!r}] is {value}; give a number above 0"
+                )
+
+
+class Policy(Protocol):
+    """Order and displacement; see the module's text."""
+
+    @property
+    def reserves_output(self) -> bool:
+        """True: a session is admitted only with pages for all it may emit."""
+        ...
+
+    @property
+    def backfills(self) -> bool:
+        """True: later sessions may be admitted past one that does not fit (bounded)."""
+        ...
+
+    @property
+    def pages_out(self) -> bool:
+        """True: preempted sessions keep their state in a tier; False: they recompute."""
+        ...
+
+    def arrive(self, session: types.Session, least_vtime: float) -> None:
+        """A newcomer; `least_vtime` is the least virtual time among the living (0 when none)."""
+        ...
+
+    def end(self, session: types.Session) -> None:
+        """It finished, was aborted or was refused."""
+        ...
+
+    def charge(self, session: types.Session, prefill_units: int, step_units: int) -> None:
+        """It gets this much work in the slice being dispatched."""
+        ...
+
+    def key(self, session: types.Session) -> Key:
+        """Smaller runs sooner. Fixed while a session waits."""
+        ...
+
+    def prefill_key(self, session: types.Session) -> Key:
+        """Order in which running sessions get prefill rows. First element 0: before newcomers."""
+        ...
+
+    def may_displace(self, waiting: types.Session, running: types.Session) -> bool:
+        """True when `running` should give its lane and pages up to `waiting`."""
+        ...

@@ -1,0 +1,48 @@
+"""First come first served: vLLM V1's rule, the baseline.
+
+Running sessions continue; then sessions are admitted in arrival order, never
+past the first that does not fit; nobody is displaced. When the pages run out
+the latest admitted is preempted and recomputes from the front of the queue:
+ids grow with arrival, so the key alone puts it there. `fcfs_reserve` admits
+a session only with pages for its whole output, so it never preempts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from aqua_jax.control import types
+from aqua_jax.control.policies import base
+
+
+@dataclasses.dataclass(slots=True)
+class Fcfs:
+    """See the module's text. Service is counted for the report, never used."""
+
+    settings: base.PolicySettings
+    reserves_output: bool = False
+    backfills: bool = False
+    pages_out: bool = False
+
+    def arrive(self, session: types.Session, least_vtime: float) -> None:
+        """A newcomer's virtual time means nothing here."""
+
+    def end(self, session: types.Session) -> None:
+        """Nothing is kept."""
+
+    def charge(self, session: types.Session, prefill_units: int, step_units: int) -> None:
+        """Service counts, order does not change."""
+        weights = self.settings.weights
+        session.served += weights.prefill * prefill_units + weights.decode * step_units
+
+    def key(self, session: types.Session) -> base.Key:
+        """Arrival order."""
+        return (session.id,)
+
+    def prefill_key(self, session: types.Session) -> base.Key:
+        """Arrival order, before newcomers."""
+        return (0, session.id)
+
+    def may_displace(self, waiting: types.Session, running: types.Session) -> bool:
+        """Never."""
+        return False

@@ -1,0 +1,25 @@
+"""Policies by name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from aqua_jax.control import errors
+from aqua_jax.control.policies import base, cfs, fcfs
+
+POLICIES: dict[str, Callable[[base.PolicySettings], base.Policy]] = {
+    "fcfs": fcfs.Fcfs,
+    "fcfs_reserve": lambda settings: fcfs.Fcfs(settings, reserves_output=True),
+    "cfs": cfs.Cfs,
+    "cfs_recompute": lambda settings: cfs.Cfs(settings, pages_out=False),
+}
+
+
+def make(settings: base.PolicySettings) -> base.Policy:
+    """The policy named in the settings. Raises ConfigError for an unknown name."""
+    maker = POLICIES.get(settings.name)
+    if maker is None:
+        raise errors.ConfigError(
+            f"unknown policy {settings.name!r}{errors.close_match(settings.name, POLICIES)}"
+        )
+    return maker(settings)

@@ -1,0 +1,416 @@
+"""The engine: takes requests in, runs slices one deep ahead, moves pages, delivers tokens.
+
+Knows: the controller's decisions, runner and mover by their protocols, a
+clock. Does not know: policy, tokens' meaning, jax.
+
+One thread owns it and calls `step`. `submit` and `abort` go through an inbox
+that any thread may use. Slice k+1 is dispatched just before slice k ends,
+without reading its outcomes; those are read while k+1 runs.
+
+    step:  inbox, deadlines -> copies completed -> slices completed
+           -> decide, submit copies, dispatch (when due) -> else wait in the clock
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import heapq
+import itertools
+import queue
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from aqua_jax.control import clock as clocks
+from aqua_jax.control import controller as controllers
+from aqua_jax.control import errors, residency, tickets, types
+from aqua_jax.engine import observer as observers
+from aqua_jax.engine import pace, protocols, streams, usage
+
+_WAIT_SECONDS_MAX = 1.0
+_FAILURES_MAX = 3  # dispatches failed in a row before the living sessions are given up
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """ahead_seconds: the next slice is dispatched this long before the running one should end.
+
+    stream_tokens_max: unread tokens at which a session is parked.
+    drain_seconds: how long closing waits for slices and copies in flight.
+    """
+
+    ahead_seconds: float = 0.004
+    stream_tokens_max: int = 65_536
+    drain_seconds: float = 10.0
+
+    def __post_init__(self) -> None:
+        streams.check_tokens_max(self.stream_tokens_max)
+        if not (self.ahead_seconds >= 0 and self.drain_seconds > 0):
+            raise errors.ConfigError(
+                f"ahead_seconds {self.ahead_seconds} and drain_seconds {self.drain_seconds}: give"
+                " at least 0 and more than 0"
+            )
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Flight:
+    dispatch: int
+    ticket: tickets.Ticket
+    batch: types.Batch
+    chunks: int
+    dispatched_at: float
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _CopyFlight:
+    ticket: tickets.Ticket
+    copy: residency.Copy
+    submitted_at: float
+
+
+class Engine:
+    """Runs one runner's sessions under one controller."""
+
+    def __init__(
+        self,
+        controller: controllers.Controller,
+        mover: protocols.Mover,
+        runner: protocols.Runner,
+        clock: clocks.Clock,
+        *,
+        settings: EngineSettings | None = None,
+        observer: observers.Observer | None = None,
+    ) -> None:
+        self.controller = controller
+        self.mover = mover
+        self.runner = runner
+        self.clock = clock
+        self.settings = settings or EngineSettings()
+        self.observer = observer or observers.Observer()
+        self.usage = usage.Usage(clock.now())
+        self.pace = pace.Pace()
+        self._ids = itertools.count(1)
+        self._inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self._streams: dict[int, streams.Stream] = {}
+        self._deadlines: list[tuple[float, int]] = []
+        self._flights: collections.deque[_Flight] = collections.deque()
+        self._copies: dict[int, _CopyFlight] = {}
+        self._changed = False  # something happened since the last decision
+        self._draining = False
+        self._failures = 0
+        self._last_finish = clock.now()
+        self._host_seconds = 0.0
+
+    # -- any thread --------------------------------------------------------------------------
+
+    def submit(self, request: types.Request, *, sink: streams.Sink | None = None) -> streams.Stream:
+        """Asks for a session; returns its stream at once. Any thread.
+
+        Raises RequestError for a request that is malformed or larger than the
+        pool, QueueFullError while draining. A full queue ends the stream with
+        reason "refused".
+        """
+        if self._draining:
+            raise errors.QueueFullError("the engine is draining and takes no more requests")
+        _check_request(request, self.runner)
+        self.runner.check(request)
+        self.controller.check_fits(request)
+        stream = streams.Stream(
+            next(self._ids),
+            tokens_max=self.settings.stream_tokens_max,
+            on_room=self._ask_unpark,
+            sink=sink,
+        )
+        self._post("submit", (stream, request, self.clock.now()))
+        return stream
+
+    def abort(self, id: int) -> None:
+        """Ends a session wherever it stands, at the engine's next step. Any thread; unknown ids are over."""
+        self._post("abort", id)
+
+    # -- the engine's thread -----------------------------------------------------------------
+
+    @property
+    def idle(self) -> bool:
+        """True when no session lives and nothing is in flight."""
+        return not (
+            self.controller.sessions or self._flights or self._copies or not self._inbox.empty()
+        )
+
+    def step(self, until: float | None = None) -> bool:
+        """One turn: takes in what happened and dispatches what is due, else waits.
+
+        Waits until something happens or clock second `until` (at most a
+        second). True when anything was done.
+        """
+        done = self._take_inbox() | self._expire() | self._take_copies() | self._take_slices()
+        self._changed |= done
+        if self._changed and self._dispatch_due():
+            self._dispatch()
+            return True
+        if done:
+            self._submit_copies(self.controller.bring_back(self.clock.now()))
+            return True
+        self._wait(until)
+        return False
+
+    def drain(self, deadline_seconds: float) -> None:
+        """Takes no more requests, runs the living ones for so long, aborts the rest.
+
+        Afterwards nothing is in flight and every page is FREE.
+        """
+        self._draining = True
+        deadline = self.clock.now() + deadline_seconds
+        while not self.idle and self.clock.now() < deadline:
+            self.step(deadline)
+        self._take_inbox()
+        for session in list(self.controller.sessions.values()):
+            self._end(session, "abort")
+        self._settle()
+
+    def close(self) -> None:
+        """Drains at once and releases the threads of mover and runner."""
+        self.drain(0.0)
+        self.mover.close()
+        self.runner.close()
+
+    def check_integrity(self) -> None:
+        """The controller's invariants, and that engine and controller agree. Raises InternalError."""
+        self.controller.check_integrity()
+        if set(self.controller.sessions) != set(self._streams):
+            raise errors.InternalError("the engine's streams and the controller's sessions differ")
+
+    # -- taking in ---------------------------------------------------------------------------
+
+    def _post(self, what: str, value: Any) -> None:
+        self._inbox.put((what, value))
+        self.clock.wake()
+
+    def _ask_unpark(self, id: int) -> None:
+        self._post("unpark", id)
+
+    def _take_inbox(self) -> bool:
+        took = False
+        while not self._inbox.empty():
+            what, value = self._inbox.get_nowait()
+            took = True
+            if what == "submit":
+                self._start(*value)
+                continue
+            session = self.controller.sessions.get(value)
+            if session is None:
+                continue  # it ended meanwhile
+            if what == "abort":
+                self._end(session, "abort")
+            else:
+                self.controller.unpark(session)
+        return took
+
+    def _start(self, stream: streams.Stream, request: types.Request, at: float) -> None:
+        session = types.Session(stream.id, request, at)
+        try:
+            self.controller.submit(session, at)
+        except errors.QueueFullError as error:
+            stream.deliver((), "refused", at, error)
+            return
+        self._streams[stream.id] = stream
+        if request.deadline_seconds is not None:
+            heapq.heappush(self._deadlines, (at + request.deadline_seconds, stream.id))
+
+    def _expire(self) -> bool:
+        expired = False
+        now = self.clock.now()
+        while self._deadlines and self._deadlines[0][0] <= now:
+            session = self.controller.sessions.get(heapq.heappop(self._deadlines)[1])
+            if session is not None:
+                self._end(session, "deadline")
+                expired = True
+        return expired
+
+    def _end(self, session: types.Session, reason: str, error: BaseException | None = None) -> None:
+        now = self.clock.now()
+        self.controller.end(session, reason, now)
+        self._streams.pop(session.id).deliver((), reason, now, error)
+
+    def _take_copies(self) -> bool:
+        completions = self.mover.poll()
+        for completion in completions:
+            flight = self._copies.pop(completion.ticket)
+            now = self.clock.now()
+            self.observer.copy_done(flight.copy, completion, flight.submitted_at, now)
+            self.controller.copied(completion, now)
+        return bool(completions)
+
+    def _take_slices(self) -> bool:
+        took = False
+        while self._flights and self._flights[0].ticket.done():
+            took = True
+            flight = self._flights.popleft()
+            finished_at = flight.ticket.finished_at or self.clock.now()
+            if not self._flights:
+                self.usage.mark(finished_at, usage.Use.IDLE)
+            try:
+                outcomes = self.runner.collect(flight.ticket)
+            except Exception as error:  # whatever the device threw, its pool is void
+                self._recover(error)
+                return True
+            self._failures = 0
+            self._note_slice(flight, finished_at)
+            self._deliver(flight, outcomes)
+        return took
+
+    def _note_slice(self, flight: _Flight, finished_at: float) -> None:
+        started_at = max(flight.dispatched_at, self._last_finish)
+        self._last_finish = finished_at
+        self.pace.learn(flight.chunks, flight.batch.steps, finished_at - started_at)
+        self.observer.slice_done(flight.batch, flight.chunks, started_at, finished_at)
+
+    def _deliver(self, flight: _Flight, outcomes: Sequence[types.Outcome]) -> None:
+        now = self.clock.now()
+        begin = time.perf_counter()
+        emissions = self.controller.observe(flight.dispatch, outcomes, now)
+        self._host_seconds += time.perf_counter() - begin
+        for session, tokens, finished in emissions:
+            stream = self._streams[session.id]
+            if finished:
+                del self._streams[session.id]
+            if (tokens or finished) and stream.deliver(tokens, finished, now, None):
+                self.controller.park(session)
+
+    def _recover(self, error: Exception) -> None:
+        """A dispatch failed: its pool is void. Rebuild it and recompute, or give up after a few."""
+        self._failures += 1
+        for flight in self._flights:  # they ran on the void pool: whatever they say is dropped
+            self._wait_for(flight.ticket)
+        self._flights.clear()
+        self._settle_copies()
+        self.runner.rebuild()
+        self.controller.lose_all(self.clock.now())
+        if self._failures > _FAILURES_MAX:
+            for session in list(self.controller.sessions.values()):
+                self._end(session, "error", error)
+
+    # -- dispatching -------------------------------------------------------------------------
+
+    def _dispatch_due(self) -> bool:
+        return len(self._flights) < 2 and self.clock.now() >= self._due_at()
+
+    def _due_at(self) -> float:
+        """When the next slice is to be dispatched: just before the one in flight ends."""
+        if not self._flights:
+            return 0.0
+        flight = self._flights[-1]
+        if len(self._flights) > 1:
+            return float("inf")
+        expected = self.pace.seconds(flight.chunks, flight.batch.steps)
+        started_at = max(flight.dispatched_at, self._last_finish)
+        return started_at + expected - max(self.settings.ahead_seconds, 0.1 * expected)
+
+    def _dispatch(self) -> None:
+        begin = time.perf_counter()
+        decision = self.controller.decide(self.clock.now())
+        self.observer.decided(self._host_seconds + time.perf_counter() - begin)
+        self._host_seconds = 0.0
+        self._changed = False
+        self._submit_copies(decision.copies)
+        now = self.clock.now()
+        if decision.batch is None:
+            if not self._flights:
+                waits = self.controller.waits_for_copies
+                use = usage.Use.STALL if waits else usage.Use.EMPTY
+                if self.usage.use is usage.Use.IDLE:
+                    self.usage.correct(use)
+                self.usage.mark(now, use)
+            return
+        ticket = self.runner.dispatch(decision.batch)
+        chunks = -(-decision.batch.prefill_units // self.runner.chunk_units)
+        self._flights.append(_Flight(decision.dispatch, ticket, decision.batch, chunks, now))
+        self.usage.mark(self.clock.now(), usage.Use.RUNNING)
+        self._changed = True  # the next slice may be decided as soon as it is due
+
+    def _submit_copies(self, copies: Sequence[residency.Copy]) -> None:
+        after = self._flights[-1].ticket if self._flights else None
+        for copy in copies:
+            try:
+                ticket = self.mover.submit(copy.moves, after if copy.direction == "out" else None)
+            except errors.AquaError as error:
+                self._refused(copy, error)
+                continue
+            self.controller.memory.begin(copy, ticket.id)
+            self._copies[ticket.id] = _CopyFlight(ticket, copy, self.clock.now())
+
+    def _refused(self, copy: residency.Copy, error: Exception) -> None:
+        """The mover would not start a copy: the same as one that failed."""
+        ticket = tickets.Ticket("refused copy")
+        self.controller.memory.begin(copy, ticket.id)
+        now = self.clock.now()
+        completion = types.Completion(ticket.id, 0, 0.0, error)
+        self.observer.copy_done(copy, completion, now, now)
+        self.controller.copied(completion, now)
+        self._changed = True
+
+    # -- waiting -----------------------------------------------------------------------------
+
+    def _wait(self, until: float | None) -> None:
+        now = self.clock.now()
+        wake_at = [now + _WAIT_SECONDS_MAX]
+        if until is not None:
+            wake_at.append(until)
+        if self._deadlines:
+            wake_at.append(self._deadlines[0][0])
+        if self._changed and len(self._flights) == 1:
+            wake_at.append(self._due_at())
+        pending = [flight.ticket for flight in self._flights]
+        pending += [flight.ticket for flight in self._copies.values()]
+        self.clock.wait(pending, max(now, min(wake_at)))
+
+    def _settle(self) -> None:
+        """Waits (bounded) until nothing is in flight; outcomes of ended sessions are dropped."""
+        deadline = self.clock.now() + self.settings.drain_seconds
+        while self._flights and self.clock.now() < deadline:
+            if not self._take_slices():
+                self.clock.wait([f.ticket for f in self._flights], deadline)
+        self._settle_copies()
+        if self._flights:
+            raise errors.InternalError(
+                f"{len(self._flights)} slices did not end within drain_seconds={self.settings.drain_seconds}"
+            )
+
+    def _settle_copies(self) -> None:
+        deadline = self.clock.now() + self.settings.drain_seconds
+        while self._copies and self.clock.now() < deadline:
+            if not self._take_copies():
+                self.clock.wait([f.ticket for f in self._copies.values()], deadline)
+        if self._copies:
+            raise errors.InternalError(
+                f"{len(self._copies)} copies did not end within drain_seconds={self.settings.drain_seconds}"
+            )
+
+    def _wait_for(self, ticket: tickets.Ticket) -> None:
+        deadline = self.clock.now() + self.settings.drain_seconds
+        while not ticket.done() and self.clock.now() < deadline:
+            self.clock.wait([ticket], deadline)
+
+
+def _check_request(request: types.Request, runner: protocols.Runner) -> None:
+    """The engine's part of a request: numbers that must make sense for any kind."""
+    if request.kind != runner.kind:
+        raise errors.RequestError(
+            f"a request of kind {request.kind!r}; this engine runs {runner.kind!r}"
+        )
+    for name in ("prompt_units", "steps_max"):
+        value = getattr(request, name)
+        if value < 1:
+            raise errors.RequestError(f"{name} is {value}; give at least 1")
+    if not 0 < request.weight < float("inf"):
+        raise errors.RequestError(f"weight is {request.weight}; give a finite number above 0")
+    deadline = request.deadline_seconds
+    if deadline is not None and not deadline > 0:
+        raise errors.RequestError(f"deadline_seconds is {deadline}; give a number above 0, or None")
+    units = request.prompt_units + request.steps_max - 1
+    if units > runner.units_max:
+        raise errors.RequestError(
+            f"{request.prompt_units} prompt units and up to {request.steps_max} more need {units} units;"
+            f" a session of this runner holds {runner.units_max}"
+        )

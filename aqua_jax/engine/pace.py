@@ -1,0 +1,36 @@
+"""How long a slice takes, learnt from the slices that ran.
+
+Knows: seconds a prefill program and a step cost. Does not know: jax, policy.
+The engine dispatches the next slice just before the running one ends: late
+enough to know of arrivals, early enough that the device never waits.
+"""
+
+from __future__ import annotations
+
+_FADE = 0.2  # weight of the newest slice in the running mean
+
+
+class Pace:
+    """Running means of the seconds of one prefill program and of one step."""
+
+    def __init__(self) -> None:
+        self.chunk_seconds = 0.0
+        self.step_seconds = 0.0
+
+    def seconds(self, chunks: int, steps: int) -> float:
+        """The expected seconds of a slice; 0 for what has not run yet, so nothing waits for it."""
+        if (chunks and not self.chunk_seconds) or (steps and not self.step_seconds):
+            return 0.0
+        return chunks * self.chunk_seconds + steps * self.step_seconds
+
+    def learn(self, chunks: int, steps: int, seconds: float) -> None:
+        """Takes in a slice of `chunks` prefill programs and `steps` steps that took `seconds`."""
+        if not chunks and steps:
+            self.step_seconds = _mix(self.step_seconds, seconds / steps)
+        elif chunks:
+            rest = max(0.0, seconds - steps * self.step_seconds)
+            self.chunk_seconds = _mix(self.chunk_seconds, rest / chunks)
+
+
+def _mix(mean: float, value: float) -> float:
+    return value if not mean else mean + _FADE * (value - mean)

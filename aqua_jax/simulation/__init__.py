@@ -1,0 +1,1 @@
+"""The production controller and engine on a virtual clock, with toy devices and faults."""
