@@ -1,0 +1,1 @@
+"""Movers: one protocol, `engine.protocols.Mover`, two implementations here and decorators."""

@@ -1,0 +1,156 @@
+"""What every mover and decorator here shares: the protocol, plans checked on the host, tracks.
+
+Knows: moves, page arrays by space. Does not know: how bytes travel.
+Invariant 5 (ARCHITECTURE.md): a plan is checked whole before anything starts.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol
+
+from aqua_jax.control import clock as clocks
+from aqua_jax.control import errors, tickets, types
+from aqua_jax.engine import protocols
+from aqua_jax.memory import page_array
+
+# (track, name, start_seconds, end_seconds, args): the fields of `workloads.records.Span`.
+SpanSink = Callable[[str, str, float, float, dict[str, int | float | str]], None]
+
+
+class PageMover(protocols.Mover, Protocol):
+    """A mover that can also say beforehand what a plan is worth: what decorators wrap."""
+
+    def check(self, moves: Sequence[types.Move]) -> int:
+        """Bytes that the plan moves. Raises MoveError when `submit` would refuse it."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Plan:
+    """A checked batch of moves. `bytes` counts real pages, no padding."""
+
+    source: page_array.PageArray
+    target: page_array.PageArray
+    sources: list[int]
+    targets: list[int]
+
+    @property
+    def bytes(self) -> int:
+        """Bytes over all shards."""
+        return len(self.sources) * self.source.page_bytes
+
+
+class Stores:
+    """The page arrays that a mover serves, by space."""
+
+    def __init__(self, stores: Mapping[int, page_array.PageArray]) -> None:
+        for space, store in stores.items():
+            if store.space != space:
+                raise errors.ConfigError(
+                    f"{store.label} was given as space {space}, but its space is {store.space}"
+                )
+        self._stores = dict(stores)
+
+    def values(self) -> list[page_array.PageArray]:
+        """Every store."""
+        return list(self._stores.values())
+
+    def plan(self, moves: Sequence[types.Move]) -> Plan:
+        """Checks `moves` and splits them into indices. Raises MoveError; touches no array."""
+        if not moves:
+            raise errors.MoveError("refused an empty plan: expected at least one move")
+        source = self._one("source", {move.source.space for move in moves})
+        target = self._one("target", {move.target.space for move in moves})
+        sources = [move.source.index for move in moves]
+        targets = [move.target.index for move in moves]
+        source.check_indices(sources)
+        target.check_indices(targets)
+        _check_targets(source, target, sources, targets)
+        if (source.page_shape, source.dtype) != (target.page_shape, target.dtype):
+            raise errors.MoveError(
+                f"refused: pages of {source.label} are {source.dtype}{list(source.page_shape)}, of "
+                f"{target.label} {target.dtype}{list(target.page_shape)}: of two kinds"
+            )
+        return Plan(source, target, sources, targets)
+
+    def _one(self, end: str, spaces: set[int]) -> page_array.PageArray:
+        if len(spaces) > 1:
+            raise errors.MoveError(
+                f"refused: {end} spaces {sorted(spaces)} in one plan; submit one plan for each pair"
+            )
+        (space,) = spaces
+        if space not in self._stores:
+            raise errors.MoveError(
+                f"refused: unknown {end} space {space} (known: {sorted(self._stores)})"
+            )
+        return self._stores[space]
+
+
+def _check_targets(
+    source: page_array.PageArray,
+    target: page_array.PageArray,
+    sources: list[int],
+    targets: list[int],
+) -> None:
+    if len(set(targets)) < len(targets):
+        twice = sorted({index for index in targets if targets.count(index) > 1})
+        raise errors.MoveError(f"refused: indices {twice} of {target.label} are a target twice")
+    if source is target and (both := set(sources).intersection(targets)):
+        raise errors.MoveError(
+            f"refused: indices {sorted(both)} of {target.label} are source and target of one plan; "
+            "submit two plans in the order that is meant"
+        )
+
+
+class Tracks:
+    """Names of spans: `tiers` is space -> tier name, nearest first ("device", "peer", "host")."""
+
+    def __init__(self, tiers: Mapping[int, str]) -> None:
+        self._tiers = dict(tiers)
+        self._order = {space: rank for rank, space in enumerate(tiers)}
+
+    def name(self, moves: Sequence[types.Move]) -> tuple[str, str]:
+        """(track, name) of a plan, e.g. ("device->peer", "page_out")."""
+        source, target = moves[0].source.space, moves[0].target.space
+        for space in (source, target):
+            if space not in self._tiers:
+                raise errors.ConfigError(
+                    f"space {space} has no tier name (known: {self._tiers}): name every space"
+                )
+        outward = self._order[source] <= self._order[target]
+        track = f"{self._tiers[source]}->{self._tiers[target]}"
+        return track, "page_out" if outward else "page_in"
+
+
+def settle(
+    ticket: tickets.Ticket, nbytes: int, *, at: float, error: BaseException | None = None
+) -> types.Completion:
+    """Completes or fails `ticket` at clock time `at` and returns what `poll` reports of it.
+
+    `seconds` counts from the ticket's `started_at`; bytes of a failed copy count as none.
+    """
+    if error is None:
+        ticket.complete(at=at)
+    else:
+        ticket.fail(error, at=at)
+    return completion_of(ticket, nbytes)
+
+
+def completion_of(ticket: tickets.Ticket, nbytes: int) -> types.Completion:
+    """What `poll` reports of a ticket that is done."""
+    finished_at = ticket.started_at if ticket.finished_at is None else ticket.finished_at
+    return types.Completion(
+        ticket.id,
+        nbytes if ticket.error is None else 0,
+        finished_at - ticket.started_at,
+        ticket.error,
+    )
+
+
+def new_ticket(clock: clocks.Clock, moves: Sequence[types.Move]) -> tickets.Ticket:
+    """A pending ticket, started now."""
+    source, target = moves[0].source.space, moves[0].target.space
+    label = f"{len(moves)} pages of space {source} to {target}"
+    return tickets.Ticket(label, started_at=clock.now())

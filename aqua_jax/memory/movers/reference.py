@@ -1,0 +1,54 @@
+"""The mover to check others by: pages go through numpy, one by one, while the caller waits.
+
+Knows: snapshot and write. Does not know: batches, padding, devices, order of
+programs beyond "everything before has happened".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from aqua_jax.control import clock as clocks
+from aqua_jax.control import errors, tickets, types
+from aqua_jax.memory import page_array
+from aqua_jax.memory.movers import base
+
+
+class ReferenceMover:
+    """Copies inside `submit`; tickets are done when it returns.
+
+    stores: space -> pool or arena. They must outlive the mover.
+    """
+
+    def __init__(self, stores: Mapping[int, page_array.PageArray], clock: clocks.Clock) -> None:
+        self._stores = base.Stores(stores)
+        self._clock = clock
+        self._completions: list[types.Completion] = []
+        self._closed = False
+
+    def check(self, moves: Sequence[types.Move]) -> int:
+        """Bytes that the plan moves. Raises MoveError for a plan that cannot be."""
+        return self._stores.plan(moves).bytes
+
+    def submit(
+        self, moves: Sequence[types.Move], after: tickets.Ticket | None = None
+    ) -> tickets.Ticket:
+        """Copies the pages. Waits for every program enqueued on them, `after` among these."""
+        del after  # the snapshot waits for it
+        if self._closed:
+            raise errors.MoveError("refused: the mover is closed")
+        plan = self._stores.plan(moves)
+        ticket = base.new_ticket(self._clock, moves)
+        plan.target.write(plan.targets, plan.source.snapshot(plan.sources))
+        self._completions.append(base.settle(ticket, plan.bytes, at=self._clock.now()))
+        self._clock.wake()
+        return ticket
+
+    def poll(self) -> list[types.Completion]:
+        """Completions since the last call, in order of submission."""
+        completions, self._completions = self._completions, []
+        return completions
+
+    def close(self) -> None:
+        """Refuses submissions from now on; completions can still be polled."""
+        self._closed = True
