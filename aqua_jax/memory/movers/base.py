@@ -16,7 +16,8 @@ from aqua_jax.engine import protocols
 from aqua_jax.memory import page_array
 
 # (track, name, start_seconds, end_seconds, args): the fields of `workloads.records.Span`.
-SpanSink = Callable[[str, str, float, float, dict[str, int | float | str]], None]
+SpanArgs = dict[str, int | float | str]
+SpanSink = Callable[[str, str, float, float, SpanArgs], None]
 
 
 class PageMover(protocols.Mover, Protocol):
@@ -111,9 +112,8 @@ class Tracks:
         self._tiers = dict(tiers)
         self._order = {space: rank for rank, space in enumerate(tiers)}
 
-    def name(self, moves: Sequence[types.Move]) -> tuple[str, str]:
-        """(track, name) of a plan, e.g. ("device->peer", "page_out")."""
-        source, target = moves[0].source.space, moves[0].target.space
+    def name(self, source: int, target: int) -> tuple[str, str]:
+        """(track, name) of a copy between spaces, e.g. ("device->peer", "page_out")."""
         for space in (source, target):
             if space not in self._tiers:
                 raise errors.ConfigError(
