@@ -1,0 +1,150 @@
+"""Rows through a decoder, tile by tile, so that a row's bits do not depend on its company.
+
+Knows: the model protocol, tiles of rows, layers.
+Does not know: sessions, lanes, sampling, programs.
+
+XLA picks another matmul kernel for another number of rows, so the same token
+gets other bits in a prefill chunk than in a decode step. Here every program
+runs the same loop body on tiles of a fixed number of rows, and only the number
+of turns, an operand, differs. Keys, values and logits are then equal bit for
+bit in float32, and empty tiles cost nothing.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from aqua_jax.loops import attention
+
+TENSOR_AXIS = "tensor"  # the mesh axis over which weights and pool are sharded
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFacts:
+    """What the loop must know of a model's shape, over all shards."""
+
+    name: str
+    layers: int
+    hidden: int
+    kv_heads: int
+    group: int  # query heads per KV head
+    head_dim: int
+    vocab: int
+    dtype: Any  # of hidden states, keys and values
+
+
+class CausalModel(Protocol):
+    """A decoder as pure functions of `params`, each row by itself.
+
+    All but `specs` are called inside `shard_map` over the mesh axis `TENSOR_AXIS`
+    with this shard's parameters; `x`, ids and logits are whole on every shard.
+    """
+
+    @property
+    def facts(self) -> ModelFacts: ...
+
+    @property
+    def params(self) -> Any:
+        """A pytree of arrays."""
+        ...
+
+    def specs(self, shards: int) -> Any:
+        """PartitionSpecs of `params`. Raises ConfigError when `shards` cannot divide the model."""
+        ...
+
+    def layers(self, params: Any) -> Any:
+        """The layers' part of `params`, every leaf stacked: `[layers, ...]`."""
+        ...
+
+    def embed(self, params: Any, ids: jax.Array) -> jax.Array:
+        """`[rows]` token ids -> x `[rows, hidden]`."""
+        ...
+
+    def project(
+        self, layer: Any, x: jax.Array, positions: jax.Array
+    ) -> tuple[jax.Array, jax.Array, jax.Array]:
+        """Queries `[rows, kv_heads, group, head_dim]`, keys and values without the group axis."""
+        ...
+
+    def combine(self, layer: Any, x: jax.Array, attended: jax.Array) -> jax.Array:
+        """The rest of the layer after attention, residual sums included: `[rows, hidden]`."""
+        ...
+
+    def logits(self, params: Any, x: jax.Array) -> jax.Array:
+        """X after the last layer -> float32 `[rows, vocab]`."""
+        ...
+
+
+def run_rows(
+    model: CausalModel,
+    params: Any,
+    pool: jax.Array,
+    rows: attention.Rows,
+    *,
+    count: jax.Array,
+    tile_rows: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Runs the first `count` rows through all layers; returns the pool and x `[rows, hidden]`.
+
+    Rows of one session stand in order of position: a row attends to those
+    before it, of the same call and of earlier ones.
+    """
+
+    def run_layer(
+        carry: tuple[jax.Array, jax.Array, jax.Array], layer: Any
+    ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], None]:
+        def run_tile(tile: jax.Array, carry: tuple[jax.Array, jax.Array]) -> Any:
+            pool, x = carry
+            cut = _cutter(tile, tile_rows)
+            part, own = cut(x), attention.Rows(*map(cut, rows))
+            queries, keys, values = model.project(layer, part, own.positions)
+            pool = attention.write(pool, index, own, keys, values)
+            attended = attention.attend(pool, index, own, queries)
+            part = model.combine(layer, part, attended)
+            return pool, lax.dynamic_update_slice_in_dim(x, part, tile * tile_rows, axis=0)
+
+        pool, x, index = carry
+        pool, x = lax.fori_loop(0, tiles, run_tile, (pool, x))
+        return (pool, x, index + 1), None
+
+    tiles = _tiles(count, tile_rows)
+    start = (pool, model.embed(params, rows.tokens), jnp.int32(0))
+    (pool, x, _), _ = lax.scan(run_layer, start, model.layers(params))
+    return pool, x
+
+
+def choose(
+    model: CausalModel,
+    params: Any,
+    x: jax.Array,
+    pick: Callable[[jax.Array, Callable[[jax.Array], jax.Array]], jax.Array],
+    *,
+    count: jax.Array,
+    tile_rows: int,
+) -> jax.Array:
+    """`pick(logits, cut)` over the tiles of the first `count` rows: one token a row, `[rows]`.
+
+    `cut` takes the tile's part of any `[rows, ...]` array.
+    """
+
+    def run_tile(tile: jax.Array, tokens: jax.Array) -> jax.Array:
+        cut = _cutter(tile, tile_rows)
+        part = pick(model.logits(params, cut(x)), cut)
+        return lax.dynamic_update_slice_in_dim(tokens, part, tile * tile_rows, axis=0)
+
+    start = jnp.zeros(x.shape[0], jnp.int32)
+    return lax.fori_loop(0, _tiles(count, tile_rows), run_tile, start)
+
+
+def _tiles(count: jax.Array, tile_rows: int) -> jax.Array:
+    return (count + tile_rows - 1) // tile_rows
+
+
+def _cutter(tile: jax.Array, tile_rows: int) -> Callable[[jax.Array], jax.Array]:
+    return lambda array: lax.dynamic_slice_in_dim(array, tile * tile_rows, tile_rows, axis=0)

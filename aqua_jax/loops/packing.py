@@ -1,0 +1,53 @@
+"""Many small arrays in one int32 vector: one transfer a program instead of ten.
+
+Knows: names, shapes, offsets. Does not know: what the fields mean.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import jax
+import numpy as np
+from jax import lax
+
+
+def int32(*shape: int) -> jax.ShapeDtypeStruct:
+    """A field of `shape`; `int32()` is a scalar."""
+    return jax.ShapeDtypeStruct(shape, np.int32)
+
+
+class Packing:
+    """Fields of int32 and float32, one after the other.
+
+    fields: name -> shape and dtype. A float32 travels as its bits.
+    """
+
+    def __init__(self, fields: Mapping[str, jax.ShapeDtypeStruct]) -> None:
+        self._fields = dict(fields)
+        self.size = sum(math.prod(field.shape) for field in self._fields.values())
+
+    def host(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """A fresh vector of zeros and, by name, writable views into it."""
+        vector = np.zeros(self.size, np.int32)
+        return vector, self.views(vector)
+
+    def views(self, vector: np.ndarray) -> dict[str, np.ndarray]:
+        """The fields of a vector on the host, by name."""
+        views, start = {}, 0
+        for name, field in self._fields.items():
+            end = start + math.prod(field.shape)
+            views[name] = vector[start:end].view(field.dtype).reshape(field.shape)
+            start = end
+        return views
+
+    def unpack(self, vector: jax.Array) -> dict[str, jax.Array]:
+        """The fields of a vector on the device, by name. For use inside jit."""
+        arrays, start = {}, 0
+        for name, field in self._fields.items():
+            end = start + math.prod(field.shape)
+            part = vector[start:end].reshape(field.shape)
+            arrays[name] = lax.bitcast_convert_type(part, field.dtype)
+            start = end
+        return arrays

@@ -1,0 +1,296 @@
+"""The text runner: slices of prefill chunks and decode steps, dispatched without waiting.
+
+Knows: how a batch becomes programs, what their outcomes mean for each session.
+Does not know: who is scheduled and why, whose pages they are, tokenization.
+
+A slice is as many prefill programs as its rows need, then one decode program
+if it has steps. The host reads a slice's tokens while the next one runs; a lane
+that has reached its end is masked on the device, so none runs past it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+
+from aqua_jax.control import clock as clocks
+from aqua_jax.control import errors, tickets, types
+from aqua_jax.loops import attention, forward, lanes, packing, programs, prompt, slices, steps
+from aqua_jax.memory import paged, watch
+
+_CHUNK_UNITS_MIN = 32
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TextLimits:
+    """What one runner can hold and do at once.
+
+    units_max: tokens of one session, prompt and output; a multiple of page_tokens.
+    chunk_units: rows of one prefill program; a multiple of tile_rows, at least 32.
+    tile_rows: rows computed together, a multiple of 16 (`forward.py`). On CPU 32 costs least a
+      row; 16 wastes less where lanes are few.
+    exact: bits do not depend on chunking and company, in float32. Without it each program is one
+      tile, for devices that like many rows; a session recomputed may then go on differently.
+    """
+
+    pages: int
+    page_tokens: int = 16
+    units_max: int = 1024
+    lanes: int = 32
+    chunk_units: int = 64
+    steps_max: int = 32
+    tile_rows: int = 32
+    exact: bool = True
+
+
+class TextRunner:
+    """`engine.protocols.Runner` for one causal model on a mesh of one axis, "tensor".
+
+    Used by one thread, the engine's; a thread of its own completes the tickets.
+    mesh: default the first device alone.
+    """
+
+    kind = "text"
+
+    def __init__(
+        self,
+        model: forward.CausalModel,
+        limits: TextLimits,
+        *,
+        space: int,
+        clock: clocks.Clock,
+        mesh: jax.sharding.Mesh | None = None,
+    ) -> None:
+        self._mesh = mesh if mesh is not None else tensor_mesh(jax.devices()[:1])
+        _check(limits, self._mesh)
+        self._model = model
+        self._limits = limits
+        self._clock = clock
+        self._sizes = _sizes(limits)
+        self._params = programs.place_params(model, self._mesh)
+        self.pool = paged.PagedPool(
+            space,
+            limits.pages,
+            programs.pool_shape(model, self._sizes)[1:],
+            model.facts.dtype,
+            sharding=NamedSharding(self._mesh, programs.POOL_SPEC),
+        )
+        self._lanes = programs.empty_lanes(self._sizes, self._mesh)
+        self._whole = NamedSharding(self._mesh, PartitionSpec())
+        self._programs: dict[str, programs.Program] = {}
+        self._usage: dict[str, dict[str, float]] = {}
+        self._watcher = watch.ReadyWatcher(clock, f"text runner {space}")
+        self._flights: dict[int, _Flight] = {}
+
+    @property
+    def space(self) -> int:
+        return self.pool.space
+
+    @property
+    def pages(self) -> int:
+        return self.pool.pages
+
+    @property
+    def page_bytes(self) -> int:
+        return self.pool.page_bytes
+
+    @property
+    def lanes(self) -> int:
+        return self._limits.lanes
+
+    @property
+    def chunk_units(self) -> int:
+        return self._limits.chunk_units
+
+    @property
+    def steps_max(self) -> int:
+        return self._limits.steps_max
+
+    @property
+    def units_max(self) -> int:
+        return self._limits.units_max
+
+    def check(self, request: types.Request) -> None:
+        prompt.check(request, vocab=self._model.facts.vocab, units_max=self.units_max)
+
+    def pages_needed(self, request: types.Request, units: int) -> int:
+        return -(-units // self._limits.page_tokens)
+
+    def units_in_page(self, request: types.Request, index: int, units: int) -> int:
+        page_tokens = self._limits.page_tokens
+        return min(max(units - index * page_tokens, 0), page_tokens)
+
+    def warm_up(self) -> None:
+        """Compiles both programs and runs each once on nothing. Afterwards nothing compiles.
+
+        The first dispatch does it otherwise.
+        """
+        if self._programs:
+            return
+        for name, compiling in (
+            ("prefill", programs.compile_prefill),
+            ("decode", programs.compile_decode),
+        ):
+            started = self._clock.now()
+            self._programs[name] = compiling(self._model, self._sizes, self._mesh)
+            seconds = self._clock.now() - started
+            self._usage[name] = {"compiled": 1, "compile_seconds": seconds, "calls": 0}
+        self._launch("prefill", slices.pack_prefill(self._operands("prefill"), (), (), seats=False))
+        outcome = self._launch(
+            "decode", slices.pack_decode(self._operands("decode"), (), seats=False)
+        )
+        jax.block_until_ready(outcome)
+        for usage in self._usage.values():
+            usage["calls"] = 0
+
+    def usage(self) -> dict[str, dict[str, float]]:
+        """By program: how often it was compiled, seconds that took, calls since."""
+        return {name: dict(usage) for name, usage in self._usage.items()}
+
+    def dispatch(self, batch: types.Batch) -> tickets.Ticket:
+        self.warm_up()
+        slices.check_batch(
+            batch,
+            lanes=self.lanes,
+            pages=self.pages,
+            page_tokens=self._limits.page_tokens,
+            steps_max=self.steps_max,
+        )
+        ticket = tickets.Ticket("slice", started_at=self._clock.now())
+        flight = self._flights[ticket.id] = _Flight(batch, [], [])
+        try:
+            outcomes = self._launch_slice(batch, flight)
+        except (errors.PoolLostError, jax.errors.JaxRuntimeError) as error:
+            # `collect` raises it, as it does what the device reports later.
+            ticket.fail(error, at=self._clock.now())
+        else:
+            self._watcher.watch(outcomes, ticket, lambda: [np.array(o) for o in outcomes])
+        return ticket
+
+    def collect(self, ticket: tickets.Ticket) -> list[types.Outcome]:
+        flight = self._flights.pop(ticket.id, None)
+        if flight is None:
+            raise errors.InternalError(f"{ticket!r} is no slice in flight of this runner")
+        readings = [
+            self._programs[name].outcome.views(vector)
+            for name, vector in zip(flight.programs, ticket.result(), strict=True)
+        ]
+        return [_outcome(plan, flight, readings) for plan in flight.batch.lanes]
+
+    def rebuild(self) -> None:
+        self.pool.rebuild()
+        self._lanes = programs.empty_lanes(self._sizes, self._mesh)
+
+    def close(self) -> None:
+        self._watcher.close()
+        self.pool.close()
+
+    def _launch_slice(self, batch: types.Batch, flight: _Flight) -> list[jax.Array]:
+        """Enqueues the programs of a slice, noting in `flight` what each is; their outcomes."""
+        outcomes: list[jax.Array] = []
+        for pieces in slices.chunks(batch.lanes, self.chunk_units):
+            packed = slices.pack_prefill(
+                self._operands("prefill"), batch.lanes, pieces, seats=not outcomes
+            )
+            flight.programs.append("prefill")
+            flight.emitting.append({piece.plan.lane for piece in pieces if piece.completes})
+            outcomes.append(self._launch("prefill", packed))
+        if batch.steps:
+            packed = slices.pack_decode(self._operands("decode"), batch.lanes, seats=not outcomes)
+            flight.programs.append("decode")
+            flight.emitting.append({plan.lane for plan in batch.lanes if plan.steps})
+            outcomes.append(self._launch("decode", packed))
+        return outcomes
+
+    def _launch(self, name: str, packed: np.ndarray) -> jax.Array:
+        """Enqueues a program on the pool and the lanes; its outcome."""
+        operands = jax.device_put(packed, self._whole)
+        self._lanes, outcome = self.pool.run(
+            self._programs[name].run, self._params, self._lanes, operands
+        )
+        self._usage[name]["calls"] += 1
+        return outcome
+
+    def _operands(self, name: str) -> packing.Packing:
+        return self._programs[name].operands
+
+
+def tensor_mesh(devices: Sequence[Any]) -> jax.sharding.Mesh:
+    """A mesh over which a runner shards one model: one shard a device."""
+    return jax.sharding.Mesh(np.array(devices), (forward.TENSOR_AXIS,))
+
+
+class _Flight(NamedTuple):
+    """A dispatched slice: its programs in order, and the lanes that may emit in each."""
+
+    batch: types.Batch
+    programs: list[str]
+    emitting: list[set[int]]
+
+
+def _check(limits: TextLimits, mesh: jax.sharding.Mesh) -> None:
+    if mesh.axis_names != (forward.TENSOR_AXIS,):
+        raise errors.ConfigError(
+            f"a mesh with axes {mesh.axis_names}: expected one axis, {forward.TENSOR_AXIS!r}; "
+            "make it with tensor_mesh(devices)"
+        )
+    for name in ("page_tokens", "lanes", "steps_max", "tile_rows", "units_max"):
+        if getattr(limits, name) < 1:
+            raise errors.ConfigError(f"{name} is {getattr(limits, name)}: expected at least 1")
+    for name, unit, least in (
+        ("tile_rows", 16, 16),
+        ("chunk_units", limits.tile_rows, _CHUNK_UNITS_MIN),
+        ("units_max", limits.page_tokens, limits.page_tokens),
+    ):
+        value = getattr(limits, name)
+        if value % unit or value < least:
+            raise errors.ConfigError(
+                f"{name} is {value}: expected a multiple of {unit}, at least {least}"
+            )
+
+
+def _sizes(limits: TextLimits) -> steps.Sizes:
+    block = attention.block_pages(limits.page_tokens)
+    lanes_rows = _round_up(limits.lanes, limits.tile_rows)
+    return steps.Sizes(
+        pages=limits.pages,
+        page_tokens=limits.page_tokens,
+        table_pages=_round_up(limits.units_max // limits.page_tokens, block),
+        lanes=lanes_rows,
+        chunk_rows=limits.chunk_units,
+        steps_max=limits.steps_max,
+        prefill_tile_rows=limits.tile_rows if limits.exact else limits.chunk_units,
+        decode_tile_rows=limits.tile_rows if limits.exact else lanes_rows,
+    )
+
+
+def _round_up(count: int, unit: int) -> int:
+    return -(-count // unit) * unit
+
+
+def _outcome(
+    plan: types.LanePlan, flight: _Flight, readings: Sequence[Mapping[str, np.ndarray]]
+) -> types.Outcome:
+    lane = plan.lane
+    tokens: list[int] = []
+    count = 0
+    for name, emitting, reading in zip(flight.programs, flight.emitting, readings, strict=True):
+        if lane not in emitting:
+            continue
+        if name == "prefill":
+            tokens.append(int(reading["tokens"][lane]))
+        else:
+            count = int(reading["counts"][lane])
+            tokens += reading["tokens"][:count, lane].tolist()
+    return types.Outcome(
+        session=plan.session.id,
+        tokens=tokens,
+        finished=lanes.REASONS[int(readings[-1]["finished"][lane])],
+        prefill_units=plan.prefill,
+        step_units=count,
+    )

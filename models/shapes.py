@@ -1,0 +1,153 @@
+"""Shapes of the Llama family: plain facts, each with its source. No weights, no jax.
+
+Sources of the public models are the `config.json` files published with their weights.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from aqua_jax.control import errors
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class RopeScaling:
+    """Llama 3's stretching of RoPE to long contexts (`rope_scaling`, `rope_type: llama3`)."""
+
+    factor: float
+    low_frequency_factor: float
+    high_frequency_factor: float
+    original_context_tokens: int
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LlamaShape:
+    """One decoder: `heads` queries share `kv_heads` keys and values; SwiGLU of width `ffn`."""
+
+    name: str
+    source: str
+    layers: int
+    hidden: int
+    ffn: int
+    heads: int
+    kv_heads: int
+    head_dim: int
+    vocab: int
+    rope_theta: float = 10_000.0
+    rope_scaling: RopeScaling | None = None
+    norm_epsilon: float = 1e-5
+    tied_embeddings: bool = False
+    context_tokens: int = 4096
+
+    def __post_init__(self) -> None:
+        if self.heads % self.kv_heads:
+            raise errors.ConfigError(
+                f"shape {self.name!r} has {self.heads} heads over {self.kv_heads} kv_heads: "
+                "heads must be a multiple of kv_heads"
+            )
+
+    @property
+    def group(self) -> int:
+        """Query heads per KV head."""
+        return self.heads // self.kv_heads
+
+    @property
+    def weights(self) -> int:
+        """Weights in all, norms included."""
+        attention = self.hidden * self.head_dim * 2 * (self.heads + self.kv_heads)
+        layer = attention + 3 * self.hidden * self.ffn + 2 * self.hidden
+        ends = self.vocab * self.hidden * (1 if self.tied_embeddings else 2) + self.hidden
+        return self.layers * layer + ends
+
+
+def by_name(name: str) -> LlamaShape:
+    """The shape called `name`. Raises ConfigError with the nearest name when there is none."""
+    if name not in SHAPES:
+        raise errors.ConfigError(f"no model shape {name!r}{errors.close_match(name, SHAPES)}")
+    return SHAPES[name]
+
+
+# Four KV heads, so that up to four tensor-parallel shards can be tested.
+TINY = LlamaShape(
+    name="tiny",
+    source="made for tests",
+    layers=2,
+    hidden=64,
+    ffn=96,
+    heads=8,
+    kv_heads=4,
+    head_dim=8,
+    vocab=128,
+    context_tokens=512,
+)
+
+# The shape at which other engines' CPU throughput was measured.
+DEMO = LlamaShape(
+    name="demo",
+    source="made for runs on a small CPU machine",
+    layers=4,
+    hidden=256,
+    ffn=688,
+    heads=8,
+    kv_heads=4,
+    head_dim=32,
+    vocab=512,
+    context_tokens=2048,
+)
+
+LLAMA_3_2_1B = LlamaShape(
+    name="llama-3.2-1b",
+    source="huggingface.co/meta-llama/Llama-3.2-1B config.json",
+    layers=16,
+    hidden=2048,
+    ffn=8192,
+    heads=32,
+    kv_heads=8,
+    head_dim=64,
+    vocab=128_256,
+    rope_theta=500_000.0,
+    rope_scaling=RopeScaling(
+        factor=32.0,
+        low_frequency_factor=1.0,
+        high_frequency_factor=4.0,
+        original_context_tokens=8192,
+    ),
+    tied_embeddings=True,
+    context_tokens=131_072,
+)
+
+LLAMA_3_1_8B = LlamaShape(
+    name="llama-3.1-8b",
+    source="huggingface.co/meta-llama/Llama-3.1-8B config.json",
+    layers=32,
+    hidden=4096,
+    ffn=14_336,
+    heads=32,
+    kv_heads=8,
+    head_dim=128,
+    vocab=128_256,
+    rope_theta=500_000.0,
+    rope_scaling=RopeScaling(
+        factor=8.0,
+        low_frequency_factor=1.0,
+        high_frequency_factor=4.0,
+        original_context_tokens=8192,
+    ),
+    context_tokens=131_072,
+)
+
+CODELLAMA_34B = LlamaShape(
+    name="codellama-34b",
+    source="huggingface.co/codellama/CodeLlama-34b-hf config.json",
+    layers=48,
+    hidden=8192,
+    ffn=22_016,
+    heads=64,
+    kv_heads=8,
+    head_dim=128,
+    vocab=32_000,
+    rope_theta=1_000_000.0,
+    context_tokens=16_384,
+)
+
+SHAPES = {shape.name: shape for shape in (TINY, DEMO, LLAMA_3_2_1B, LLAMA_3_1_8B, CODELLAMA_34B)}
