@@ -89,6 +89,20 @@ def scatter(sharding: jax.sharding.Sharding) -> Callable[..., tuple[jax.Array, j
 
 
 @functools.cache
+def settle(sharding: jax.sharding.Sharding) -> Callable[[jax.Array], jax.Array]:
+    """`zeros -> zeros`: writes page 0 once, in place where the array allows it.
+
+    What comes out lies in memory that XLA owns and will update in place.
+    """
+
+    def settle_page(array: jax.Array) -> jax.Array:
+        page = jax.device_put(jnp.zeros((1, *array.shape[1:]), array.dtype), sharding)
+        return lax.dynamic_update_slice_in_dim(array, page, 0, 0)
+
+    return jax.jit(settle_page, donate_argnums=0, out_shardings=sharding)
+
+
+@functools.cache
 def checksum(sharding: jax.sharding.Sharding) -> Callable[[jax.Array], jax.Array]:
     """`staged [n, *page_shape] -> uint32[n]`, the same for any sharding of the same bytes.
 

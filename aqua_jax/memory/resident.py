@@ -138,12 +138,14 @@ class ResidentArray:
         self._lost_because = why
 
     def _allocate(self) -> jax.Array:
-        if programs.in_host_memory(self.sharding):
-            # Host to host. A jitted zeros would pass through a device buffer of the same size,
-            # and an aliased numpy array could be neither donated nor written in place.
-            zeros = np.zeros(self.shape, self.dtype)
-            return jax.block_until_ready(jax.device_put(zeros, self.sharding, may_alias=False))
-        return jax.block_until_ready(self._zeros())
+        if not programs.in_host_memory(self.sharding):
+            return jax.block_until_ready(self._zeros())
+        # Host to host: a jitted zeros would pass through a device buffer of the same size. The
+        # CPU backend may keep numpy's memory instead of copying it, whatever may_alias says, and
+        # such a buffer is never updated in place; so one donated program settles it.
+        zeros = np.zeros(self.shape, self.dtype)
+        array = jax.device_put(zeros, self.sharding, may_alias=False)
+        return jax.block_until_ready(programs.settle(self.sharding)(array))
 
     def _not_in_place(
         self, program: Callable[..., Any], old: jax.Array, new: jax.Array
