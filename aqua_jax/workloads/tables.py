@@ -6,8 +6,9 @@ Text from outside (names of arms and tenants) is never read as markup.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
-from typing import Any
+import textwrap
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import rich.console
 import rich.table
@@ -15,7 +16,8 @@ import rich.text
 
 from aqua_jax.workloads import headline, quantities, rows
 
-_NOTICEABLE = 0.03
+_NOTICEABLE = 0.03  # a ratio nearer to 1 than this has no colour
+_HEADING_LETTERS = 12
 
 
 def show(report: Mapping[str, Any], console: rich.console.Console) -> None:
@@ -29,19 +31,19 @@ def show(report: Mapping[str, Any], console: rich.console.Console) -> None:
 def arms(report: Mapping[str, Any]) -> rich.table.Table:
     """Arms side by side, with the ratio of each comparison."""
     groups = dict(rows.arm_groups(report))
-    width = _unit_width(
-        cell for members in groups.values() for row in members for cell in row.cells
-    )
+    members = [row for group in groups.values() for row in group]
     table = _table(f"Arms ({report['evidence']})")
     table.add_column("")
-    for name in report["arms"]:
-        table.add_column(_aligned(quantities.Cell(name, ""), width), justify="right")
+    widths: list[_Widths] = []
+    for index, name in enumerate(report["arms"]):
+        widths.append(_widths(name, [row.cells[index] for row in members]))
+        table.add_column(_aligned(quantities.Cell(name, ""), widths[-1]))
     for name in report["comparisons"]:
         table.add_column(rich.text.Text(name), justify="right")
-    for group, members in groups.items():
+    for group, in_group in groups.items():
         table.add_row(rich.text.Text(group, style="bold"))
-        for row in members:
-            cells = [_aligned(cell, width) for cell in row.cells]
+        for row in in_group:
+            cells = map(_aligned, row.cells, widths)
             table.add_row(f"  {row.label}", *cells, *map(_ratio, row.ratios))
     return table
 
@@ -52,13 +54,19 @@ def tenants(report: Mapping[str, Any]) -> Iterator[rich.table.Table]:
         if not members:
             continue
         columns = rows.tenant_columns(report, arm)
+        headings = [textwrap.wrap(column.label, _HEADING_LETTERS) for column in columns]
+        widths = [
+            _widths(max(heading, key=len), column.cells)
+            for heading, column in zip(headings, columns, strict=True)
+        ]
         table = _table(f"Tenants of {arm}")
         table.add_column("")
-        for column in columns:
-            table.add_column(column.label, justify="right")
+        for heading, width in zip(headings, widths, strict=True):
+            lines = [_aligned(quantities.Cell(line, ""), width) for line in heading]
+            table.add_column(rich.text.Text("\n").join(lines), vertical="bottom")
         for index, tenant in enumerate(members):
-            cells = [_aligned(column.cells[index], _unit_width(column.cells)) for column in columns]
-            table.add_row(rich.text.Text(tenant), *cells)
+            cells = [column.cells[index] for column in columns]
+            table.add_row(rich.text.Text(tenant), *map(_aligned, cells, widths))
         yield table
 
 
@@ -68,14 +76,28 @@ def _table(title: str) -> rich.table.Table:
     )
 
 
-def _unit_width(cells: Iterable[quantities.Cell]) -> int:
-    return max((len(cell.unit) for cell in cells), default=0)
+class _Widths(NamedTuple):
+    """Letters of a column's widest number (or heading) and of its widest unit."""
+
+    number: int
+    unit: int
 
 
-def _aligned(cell: quantities.Cell, width: int) -> rich.text.Text:
-    """The cell with its unit padded to `width`, so that numbers line up."""
-    unit = f" {cell.unit:<{width}}" if width else ""
-    return rich.text.Text.assemble(cell.number, (unit, "dim"))
+def _widths(heading: str, cells: Sequence[quantities.Cell]) -> _Widths:
+    return _Widths(
+        number=max([len(heading), *(len(cell.number) for cell in cells)]),
+        unit=max((len(cell.unit) for cell in cells), default=0),
+    )
+
+
+def _aligned(cell: quantities.Cell, widths: _Widths) -> rich.text.Text:
+    """The number ends where the column's others do; its unit follows.
+
+    The columns themselves stand to the left: rich strips the spaces behind a
+    text before it aligns it to the right.
+    """
+    unit = f" {cell.unit:<{widths.unit}}" if widths.unit else ""
+    return rich.text.Text.assemble(f"{cell.number:>{widths.number}}", (unit, "dim"))
 
 
 def _ratio(ratio: float | None) -> rich.text.Text:

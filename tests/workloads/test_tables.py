@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+import io
+import re
+
+import rich.console
+
+from aqua_jax.workloads import headline, report, tables
+from tests.workloads import synthetic
+
+
+def _shown(runs) -> tuple[dict, str]:
+    value = report.assemble(runs, config={}, devices=[])
+    file = io.StringIO()
+    tables.show(value, rich.console.Console(file=file, width=160))
+    return value, file.getvalue()
+
+
+def test_arms_stand_side_by_side_with_their_ratio_and_the_headline_last():
+    value, text = _shown([synthetic.run("fcfs", first_token_seconds=4.0), synthetic.run("cfs")])
+    assert re.search(r"First token p99 +4\.00 s +1\.00 s +4\.00x", text)
+    assert re.search(r"fcfs +cfs +cfs/fcfs", text)
+    assert text.rstrip().endswith(headline.headline(value))
+    assert "Tenants" not in text
+
+
+def test_numbers_of_a_column_end_above_each_other():
+    _, text = _shown([synthetic.run("fcfs")])
+    lines = text.splitlines()
+    ends = {
+        re.search(r"^ +[A-Z][a-z' ]+?(?: p\d\d| max| mean)? +[\d.]+", line).end()
+        for line in lines
+        if re.match(r" +(Requests|First token|End to end|Throughput|Makespan)\b.*\d", line)
+    }
+    assert len(ends) == 1
+
+
+def test_names_are_not_read_as_markup():
+    _, text = _shown([synthetic.run("[bold]arm", tenants=("[red]x", "y"))])
+    assert "[bold]arm" in text
+    assert "Tenants of [bold]arm" in text
+    assert "[red]x" in text

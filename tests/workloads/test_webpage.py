@@ -1,0 +1,105 @@
+from __future__ import annotations
+
+import html.parser
+import re
+
+from aqua_jax.workloads import headline, metrics, report, webpage
+from tests.workloads import synthetic
+
+HOSTILE = "<script>alert('x')</script>"
+
+
+class _Page(html.parser.HTMLParser):
+    """Tags, attributes and text of a page; fails on tags that are not closed in order."""
+
+    VOID = ("meta", "br", "path", "use", "rect")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.attributes: list[tuple[str, str, str]] = []
+        self.words = ""
+        self._open: list[str] = []
+        self.feed(text)
+        assert self._open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+        if tag not in self.VOID:
+            self._open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.attributes += [(tag, name, value or "") for name, value in attrs]
+
+    def handle_endtag(self, tag):
+        if tag not in self.VOID:
+            assert self._open.pop() == tag
+
+    def handle_data(self, data):
+        self.words += data + " "
+
+
+def _runs():
+    return [
+        synthetic.run("fcfs", first_token_seconds=4.0, evidence="emulated", tenants=("x", HOSTILE)),
+        synthetic.run(HOSTILE.replace("/", "|"), evidence="emulated"),
+    ]
+
+
+def _render(**settings):
+    runs = _runs()
+    value = report.assemble(
+        runs, **{"config": {"a": {HOSTILE: HOSTILE}}, "devices": ["cpu", "cpu"]} | settings
+    )
+    return value, webpage.render(value, runs)
+
+
+def test_the_page_loads_nothing():
+    _, text = _render()
+    for tag, name, value in _Page(text).attributes:
+        assert tag not in ("link", "script", "iframe", "img", "object", "embed")
+        if name in ("src", "href", "action", "data", "srcset"):
+            assert value.startswith("#"), (tag, name, value)
+    assert not re.search(r"url\((?!#)|@import|https?://", text)
+
+
+def test_the_page_says_the_headline_the_evidence_and_the_numbers():
+    value, text = _render()
+    words = re.sub(r"\s+", " ", _Page(text).words)
+    assert headline.headline(value) in words
+    assert "emulated" in words
+    assert "2 x cpu" in words
+    assert "First token p99 4.00 s 1.00 s 4.00x" in words
+    for title in ("Tenants", "Emulation", "Configuration", "Definitions", "Sessions over time"):
+        assert title in words
+    assert "Links" not in words
+
+
+def test_every_metric_that_is_shown_is_defined_on_the_page():
+    _, text = _render()
+    words = _Page(text).words
+    for metric in (*metrics.ARM.values(), *metrics.COMPARISON.values(), *metrics.TENANT.values()):
+        assert metric.definition in words
+
+
+def test_text_from_outside_is_never_markup():
+    _, text = _render()
+    assert "<script" not in text
+    assert "&lt;script&gt;" in text
+
+
+def test_links_and_programs_have_tables():
+    runs = _runs()
+    runs[0].programs = {"decode": {"compiles": 1, "calls": 8, "seconds": 0.5}}
+    value = report.assemble(
+        runs, config={}, devices=[], links={"0->1": {"bytes_per_second": 3.7e11}}
+    )
+    words = re.sub(r"\s+", " ", _Page(webpage.render(value, runs)).words)
+    assert "Links Bandwidth 0->1 370 GB/s" in words
+    assert "fcfs: decode 1 8 500 ms" in words
+
+
+def test_a_report_without_records_or_comparisons_is_a_page_too():
+    value = report.assemble([synthetic.run("fcfs")], config={}, devices=[])
+    words = _Page(webpage.render(value, [])).words
+    assert "Arms side by side" in words
+    assert "Over time" not in words
