@@ -89,6 +89,14 @@ def scatter(sharding: jax.sharding.Sharding) -> Callable[..., tuple[jax.Array, j
 
 
 @functools.cache
+def zeros(
+    shape: tuple[int, ...], dtype: np.dtype, sharding: jax.sharding.Sharding
+) -> Callable[[], jax.Array]:
+    """`() -> zeros`, made on the devices of `sharding`."""
+    return jax.jit(functools.partial(jnp.zeros, shape, dtype), out_shardings=sharding)
+
+
+@functools.cache
 def settle(sharding: jax.sharding.Sharding) -> Callable[[jax.Array], jax.Array]:
     """`zeros -> zeros`: writes page 0 once, in place where the array allows it.
 

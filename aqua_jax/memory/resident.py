@@ -15,7 +15,6 @@ One thread calls it, the engine's.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -46,9 +45,6 @@ class ResidentArray:
         self.shape = shape
         self.dtype = jnp.dtype(dtype)
         self.sharding = sharding
-        self._zeros = jax.jit(
-            functools.partial(jnp.zeros, shape, self.dtype), out_shardings=sharding
-        )
         self._array: jax.Array | None = None
         self._lost_because = ""
         self._closed = False
@@ -139,7 +135,7 @@ class ResidentArray:
 
     def _allocate(self) -> jax.Array:
         if not programs.in_host_memory(self.sharding):
-            return jax.block_until_ready(self._zeros())
+            return jax.block_until_ready(programs.zeros(self.shape, self.dtype, self.sharding)())
         # Host to host: a jitted zeros would pass through a device buffer of the same size. The
         # CPU backend may keep numpy's memory instead of copying it, whatever may_alias says, and
         # such a buffer is never updated in place; so one donated program settles it.
