@@ -1,0 +1,109 @@
+"""Sampling: which tokens may be drawn, how often, and that company changes nothing."""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aqua_jax.loops import sampling
+
+VOCAB = 16
+ROWS = 4096
+# Distinct, not in order of id.
+LOGITS = np.random.default_rng(3).permutation(VOCAB).astype(np.float32) * 0.3
+
+_sample = jax.jit(sampling.sample)
+
+
+def draw(
+    logits: np.ndarray, *, temperature=1.0, top_k=0, top_p=1.0, seeds=None, positions=None
+) -> np.ndarray:
+    """One draw per row of `logits` `[rows, vocab]`; by default a seed each, at position 5."""
+    rows = logits.shape[0]
+    how = sampling.Sampling(
+        jnp.asarray(np.arange(rows) if seeds is None else seeds, jnp.int32),
+        jnp.full(rows, temperature, jnp.float32),
+        jnp.full(rows, top_k, jnp.int32),
+        jnp.full(rows, top_p, jnp.float32),
+    )
+    positions = np.full(rows, 5) if positions is None else positions
+    return np.asarray(_sample(jnp.asarray(logits), jnp.asarray(positions, jnp.int32), how))
+
+
+def many(**options: float) -> np.ndarray:
+    return draw(np.tile(LOGITS, (ROWS, 1)), **options)
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    weights = np.exp(logits - logits.max())
+    return weights / weights.sum()
+
+
+def test_greedy_is_argmax_and_the_lowest_id_of_equals():
+    logits = np.random.default_rng(0).integers(0, 5, (64, VOCAB)).astype(np.float32)
+    np.testing.assert_array_equal(draw(logits, temperature=0.0), logits.argmax(-1))
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
+def test_frequencies_follow_the_probabilities(temperature):
+    found = np.bincount(many(temperature=temperature), minlength=VOCAB) / ROWS
+    expected = softmax(LOGITS / temperature)
+    # Five standard deviations of a frequency.
+    assert (abs(found - expected) < 5 * np.sqrt(expected * (1 - expected) / ROWS)).all()
+
+
+@pytest.mark.parametrize("top_k", [1, 2, 5, VOCAB, 1000])
+def test_top_k_keeps_the_k_likeliest(top_k):
+    likeliest = np.argsort(-LOGITS)[:top_k]
+    assert set(many(top_k=top_k, temperature=3.0)) == set(likeliest)
+
+
+@pytest.mark.parametrize("top_p", [1e-6, 0.2, 0.5, 0.9])
+def test_top_p_keeps_the_fewest_that_reach_it(top_p):
+    order = np.argsort(-LOGITS)
+    reached = np.cumsum(softmax(LOGITS)[order])
+    kept = order[: np.searchsorted(reached, top_p) + 1]
+    assert set(many(top_p=top_p)) == set(kept)
+
+
+def test_top_k_and_top_p_both_bind():
+    # 0.2 keeps two, top_k one of them; 0.9 keeps more than three, top_k three.
+    assert set(many(top_p=0.2, top_k=1)) == {LOGITS.argmax()}
+    assert set(many(top_p=0.9, top_k=3)) == set(np.argsort(-LOGITS)[:3])
+
+
+@pytest.mark.parametrize("temperature", [1e-30, 1e30])
+def test_extreme_temperatures_are_their_limits(temperature):
+    tokens = many(temperature=temperature)
+    assert set(tokens) == ({LOGITS.argmax()} if temperature < 1 else set(range(VOCAB)))
+
+
+def test_the_same_seed_and_position_draw_alike_in_any_row():
+    logits = np.random.default_rng(1).normal(size=(32, VOCAB)).astype(np.float32)
+    seeds, positions = np.arange(32) * 7, np.arange(32) % 5
+    tokens = draw(logits, seeds=seeds, positions=positions)
+    order = np.random.default_rng(2).permutation(32)
+    moved = draw(logits[order], seeds=seeds[order], positions=positions[order])
+    np.testing.assert_array_equal(moved, tokens[order])
+
+
+def test_greedy_rows_are_greedy_beside_rows_that_sample():
+    logits = np.random.default_rng(1).normal(size=(32, VOCAB)).astype(np.float32)
+    temperatures = jnp.asarray(np.arange(32) % 2, jnp.float32)
+    how = sampling.Sampling(
+        jnp.arange(32, dtype=jnp.int32), temperatures, jnp.zeros(32, jnp.int32), jnp.ones(32)
+    )
+    tokens = np.asarray(_sample(jnp.asarray(logits), jnp.zeros(32, jnp.int32), how))
+    np.testing.assert_array_equal(tokens[::2], logits.argmax(-1)[::2])
+    assert (tokens[1::2] != logits.argmax(-1)[1::2]).any()
+
+
+def test_keys_differ_by_seed_and_by_position():
+    grid = np.stack(np.meshgrid(np.arange(-16, 16), np.arange(32)), -1).reshape(-1, 2)
+    numbers = np.asarray(
+        sampling.uniforms(jnp.asarray(grid[:, 0], jnp.int32), jnp.asarray(grid[:, 1], jnp.int32))
+    )
+    assert len(set(numbers.tolist())) == len(grid)
+    assert abs(numbers.mean() - 0.5) < 0.05

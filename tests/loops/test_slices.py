@@ -1,0 +1,107 @@
+"""From batches to operands: chunks, packed rows, and batches that must not start."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from aqua_jax.control import errors, types
+from aqua_jax.loops import prompt, slices, steps
+
+SIZES = steps.Sizes(
+    pages=20, page_tokens=4, table_pages=8, lanes=16, chunk_rows=32, steps_max=8,
+    prefill_tile_rows=16, decode_tile_rows=16,
+)  # fmt: skip
+
+
+def plan(lane: int, known: int, **fields: object) -> types.LanePlan:
+    """A plan of a session of `known` prompt ids 100, 101 ... and up to 8 tokens more."""
+    request = prompt.text_request(range(100, 100 + known), max_tokens=8)
+    session = types.Session(id=lane, request=request, arrived_at=0.0)
+    base = types.LanePlan(lane, session, range(1, 9), 0, 0, 0, True)
+    return base._replace(**fields)
+
+
+def check(*plans: types.LanePlan, steps: int | None = None) -> None:
+    most = max((each.steps for each in plans), default=0)
+    batch = types.Batch(plans, most if steps is None else steps)
+    slices.check_batch(batch, lanes=4, pages=20, page_tokens=4, steps_max=8)
+
+
+def test_rows_are_packed_densely():
+    plans = [plan(0, 9, prefill=9), plan(3, 9), plan(2, 50, first=10, prefill=40)]
+    pieces = [
+        [(piece.plan.lane, piece.first, piece.rows, piece.completes) for piece in chunk]
+        for chunk in slices.chunks(plans, 32)
+    ]
+    assert pieces == [[(0, 0, 9, True), (2, 10, 23, False)], [(2, 33, 17, True)]]
+
+
+@pytest.mark.parametrize("rows", [31, 32, 33, 64, 65])
+def test_no_chunk_is_empty_or_too_long(rows):
+    found = list(slices.chunks([plan(0, rows, prefill=rows)], 32))
+    assert sum(piece.rows for chunk in found for piece in chunk) == rows
+    assert len(found) == -(-rows // 32)
+
+
+def test_prefill_operands():
+    operands = steps.prefill_operands(SIZES)
+    plans = [plan(2, 5, first=1, prefill=4, pages=[7, 3]), plan(0, 50, prefill=3, joins=False)]
+    (pieces,) = slices.chunks(plans, 32)
+    views = operands.views(slices.pack_prefill(operands, plans, pieces, seats=True))
+    assert views["row_count"] == 7
+    assert views["row_lanes"][:7].tolist() == [2, 2, 2, 2, 0, 0, 0]
+    assert views["row_positions"][:7].tolist() == [1, 2, 3, 4, 0, 1, 2]
+    assert views["row_tokens"][:7].tolist() == [101, 102, 103, 104, 100, 101, 102]
+    assert views["tables"][2].tolist() == [7, 3, 0, 0, 0, 0, 0, 0]
+    assert np.flatnonzero(views["joins"]).tolist() == [2]
+    assert views["last_rows"][2] == 3
+    assert (np.delete(views["last_rows"], 2) == steps.NO_ROW).all()
+
+
+def test_decode_operands():
+    operands = steps.decode_operands(SIZES)
+    plans = [plan(1, 5, first=4, steps=3), plan(3, 6, first=5, steps=7)]
+    for seats in (True, False):
+        views = operands.views(slices.pack_decode(operands, plans, seats=seats))
+        assert views["step_limits"][:4].tolist() == [0, 3, 0, 7]
+        assert views["joins"][:4].tolist() == ([0, 1, 0, 1] if seats else [0] * 4)
+        assert views["token"][:4].tolist() == ([0, 104, 0, 105] if seats else [0] * 4)
+
+
+@pytest.mark.parametrize(
+    ("plans", "message"),
+    [
+        ([], "expected distinct ones, 0 to 3"),
+        ([plan(4, 5, prefill=5)], r"lanes \[4\]: expected distinct ones, 0 to 3"),
+        ([plan(1, 5, prefill=5), plan(1, 5, prefill=5)], r"lanes \[1, 1\]"),
+        ([plan(0, 5, first=4, steps=9)], "at most 8"),
+        ([plan(0, 5)], "nothing to run"),
+        ([plan(0, 5, prefill=6)], "rows past the 5 units known to the host"),
+        ([plan(0, 5, prefill=4, steps=1)], "steps before all of its 5 known units"),
+        ([plan(0, 5, first=3, steps=1)], "ready to step, so its first row is 4"),
+        ([plan(0, 5, prefill=5, pages=[1])], "may write 5 units, which its pages do not hold"),
+        ([plan(0, 5, first=4, steps=8, pages=[1, 2])], "may write 12 units"),
+        ([plan(0, 5, prefill=5, pages=[1, 0])], "a page outside 1 to 19"),
+        ([plan(0, 5, prefill=5, pages=[1, 20])], "a page outside 1 to 19"),
+    ],
+)
+def test_batches_that_must_not_start(plans, message):
+    with pytest.raises(errors.InternalError, match=message):
+        check(*plans)
+
+
+def test_steps_are_those_of_the_plans():
+    with pytest.raises(errors.InternalError, match="4 steps whose plans ask for 3"):
+        check(plan(0, 5, first=4, steps=3), steps=4)
+
+
+def test_the_last_token_needs_no_page():
+    # 5 known and 8 to come: the last one's unit, the 13th, is never written.
+    check(plan(0, 5, prefill=5, steps=8, pages=[1, 2, 3]))
+    request = dataclasses.replace(plan(0, 5).session.request, steps_max=9)
+    session = types.Session(id=0, request=request, arrived_at=0.0)
+    with pytest.raises(errors.InternalError, match="may write 13 units"):
+        check(plan(0, 5, prefill=5, steps=8, pages=[1, 2, 3], session=session))
