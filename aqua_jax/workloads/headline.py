@@ -16,14 +16,17 @@ def headline(report: Mapping[str, Any]) -> str:
     arms: Mapping[str, Any] = report["arms"]
     if not arms:
         return "No arm ran."
-    candidate, baseline = _contestants(report)
+    candidate, baseline = contestants(report)
     parts = [_first_token(arms, candidate, baseline, report["evidence"]), _answers(arms)]
     parts += _caveats(report)
     return "; ".join(parts) + "."
 
 
-def _contestants(report: Mapping[str, Any]) -> tuple[str, str | None]:
-    """(best candidate, best baseline) by their slowest first token; no baseline for one arm."""
+def contestants(report: Mapping[str, Any]) -> tuple[str, str | None]:
+    """(best candidate, best baseline) by their slowest first token; no baseline for one arm.
+
+    The report has at least one arm.
+    """
     arms = report["arms"]
     pairs = [name.split("/", 1) for name in report["comparisons"]]
     if not pairs:

@@ -91,7 +91,7 @@ def render(runs: Sequence[records.RunRecord]) -> list[Plot]:
         plots.append(_draw_ttft(runs))
     sampled = [run for run in runs if len(run.samples) > 1]
     if sampled:
-        plots += [_draw_sessions(sampled), _draw_memory(sampled), _draw_rates(runs, sampled)]
+        plots += [_draw_rates(runs, sampled), _draw_sessions(sampled), _draw_memory(sampled)]
     return plots
 
 
@@ -116,6 +116,29 @@ def _draw_ttft(runs: Sequence[records.RunRecord]) -> Plot:
         "Share of all requests whose first token came within a time. Left is better; "
         "a curve that ends below 100 % left requests without one.",
         _svg(draw, "ttft", height_inches=3.4),
+    )
+
+
+def _draw_rates(runs: Sequence[records.RunRecord], sampled: Sequence[records.RunRecord]) -> Plot:
+    colours = arm_colours([run.arm for run in runs])
+    end_seconds = max(_times(run)[-1] for run in sampled)
+    edges = np.linspace(0, end_seconds, _RATE_BINS + 1)
+
+    def draw(figure: matplotlib.figure.Figure) -> None:
+        axes = figure.subplots()
+        for run in sampled:
+            times = _times(run)
+            emitted = np.interp(edges, times, [s.tokens_emitted for s in run.samples])
+            rates = np.diff(emitted) / np.diff(edges)
+            ran = edges[:-1] < times[-1]
+            axes.stairs(rates[ran], edges[: ran.sum() + 1], color=colours[run.arm], label=run.arm)
+        axes.set(xlabel="seconds", ylabel="tokens/s", xlim=(0, end_seconds), ylim=(0, None))
+        axes.legend(loc="lower center", ncols=min(4, len(sampled)), bbox_to_anchor=(0.5, 1.0))
+
+    return Plot(
+        "Tokens per second",
+        f"Output tokens emitted, averaged over {quantities.text(float(edges[1]), 's')}.",
+        _svg(draw, "rates", height_inches=3.4),
     )
 
 
@@ -156,29 +179,6 @@ def _draw_memory(runs: Sequence[records.RunRecord]) -> Plot:
         "Memory by tier",
         "Pages in use; the dashed line is the capacity of the device.",
         _svg(draw, "memory", height_inches=_panels_inches(runs)),
-    )
-
-
-def _draw_rates(runs: Sequence[records.RunRecord], sampled: Sequence[records.RunRecord]) -> Plot:
-    colours = arm_colours([run.arm for run in runs])
-    end_seconds = max(_times(run)[-1] for run in sampled)
-    edges = np.linspace(0, end_seconds, _RATE_BINS + 1)
-
-    def draw(figure: matplotlib.figure.Figure) -> None:
-        axes = figure.subplots()
-        for run in sampled:
-            times = _times(run)
-            emitted = np.interp(edges, times, [s.tokens_emitted for s in run.samples])
-            rates = np.diff(emitted) / np.diff(edges)
-            ran = edges[:-1] < times[-1]
-            axes.stairs(rates[ran], edges[: ran.sum() + 1], color=colours[run.arm], label=run.arm)
-        axes.set(xlabel="seconds", ylabel="tokens/s", xlim=(0, end_seconds), ylim=(0, None))
-        axes.legend(loc="lower center", ncols=len(sampled), bbox_to_anchor=(0.5, 1.0))
-
-    return Plot(
-        "Tokens per second",
-        f"Output tokens emitted, averaged over {quantities.text(float(edges[1]), 's')}.",
-        _svg(draw, "rates", height_inches=3.4),
     )
 
 

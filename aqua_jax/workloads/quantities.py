@@ -25,7 +25,6 @@ _SCALES: Mapping[str, tuple[tuple[float, str], ...]] = {
     ),
     "bytes/s": ((1e9, "GB/s"), (1e6, "MB/s"), (1e3, "kB/s")),
     "share": ((0.01, "%"),),
-    "ratio": ((1.0, "x"),),
     "tokens/s": ((1.0, "tok/s"),),
     "tokens": ((1.0, "tok"),),
     "weighted tokens": ((1.0, "wtok"),),
@@ -40,7 +39,7 @@ class Cell(NamedTuple):
     unit: str
 
     def __str__(self) -> str:
-        return f"{self.number} {self.unit}".rstrip() if self.unit != "x" else f"{self.number}x"
+        return f"{self.number} {self.unit}".rstrip()
 
 
 def text(value: Any, unit: str) -> str:
@@ -60,7 +59,10 @@ def cells(values: Sequence[Any], unit: str) -> list[Cell]:
     """
     largest = max((abs(v) for v in values if _is_number(v)), default=0.0)
     size, name = _suited(largest, _SCALES.get(unit, _PLAIN))
-    return [_cell(value, size, name) for value in values]
+    shown = [_cell(value, size, name) for value in values]
+    if unit == "ratio":  # its sign stands close: 12.4x
+        return [cell if cell.number == NONE else Cell(f"{cell.number}x", "") for cell in shown]
+    return shown
 
 
 def _suited(largest: float, scales: Sequence[tuple[float, str]]) -> tuple[float, str]:

@@ -21,6 +21,8 @@ class Row(NamedTuple):
     ratios: list[float | None]
 
 
+_NOTICEABLE = 0.03  # a ratio nearer to 1 than this is neither better nor worse
+_COLUMNS_MAX = 6  # arms and comparisons that one table is wide enough for
 # group -> (path below an arm, its ratio in a comparison or "")
 _GROUPS: Mapping[str, Sequence[tuple[str, str]]] = {
     "Requests": (
@@ -93,6 +95,11 @@ def arm_groups(report: Mapping[str, Any]) -> Iterator[tuple[str, list[Row]]]:
             yield group, rows
 
 
+def has_ratio_columns(report: Mapping[str, Any]) -> bool:
+    """True when the ratios fit beside the arms; else they get a table of their own."""
+    return len(report["arms"]) + len(report["comparisons"]) <= _COLUMNS_MAX
+
+
 def tenant_columns(report: Mapping[str, Any], arm: str) -> list[Row]:
     """One `Row` per column of an arm's table of tenants, one cell per tenant."""
     leaves = [dict(metrics.flatten(tenant)) for tenant in report["tenants"][arm].values()]
@@ -104,6 +111,13 @@ def columns(section: str, table: Sequence[Mapping[str, Any]]) -> list[Row]:
     leaves = [dict(metrics.flatten(values)) for values in table]
     paths = dict.fromkeys(path for leaf in leaves for path in leaf)
     return [_row(section, path, leaves, []) for path in paths]
+
+
+def verdict(ratio: float) -> str:
+    """What a ratio says of the candidate: "better", "worse", or "" when hardly either."""
+    if abs(ratio - 1) <= _NOTICEABLE:
+        return ""
+    return "better" if ratio > 1 else "worse"
 
 
 def label_of(section: str, path: str) -> str:

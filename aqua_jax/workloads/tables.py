@@ -7,7 +7,7 @@ Text from outside (names of arms and tenants) is never read as markup.
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import rich.console
@@ -16,13 +16,15 @@ import rich.text
 
 from aqua_jax.workloads import headline, quantities, rows
 
-_NOTICEABLE = 0.03  # a ratio nearer to 1 than this has no colour
+_STYLES = {"better": "green", "worse": "red", "": ""}
 _HEADING_LETTERS = 12
 
 
 def show(report: Mapping[str, Any], console: rich.console.Console) -> None:
-    """Prints the arms, the tenants where there are several, and the headline."""
+    """Prints the arms, comparisons and tenants where there are several, and the headline."""
     console.print(arms(report))
+    if not rows.has_ratio_columns(report):
+        console.print(comparisons(report))
     for table in tenants(report):
         console.print(table)
     console.print(rich.text.Text(headline.headline(report), style="bold"))
@@ -38,36 +40,46 @@ def arms(report: Mapping[str, Any]) -> rich.table.Table:
     for index, name in enumerate(report["arms"]):
         widths.append(_widths(name, [row.cells[index] for row in members]))
         table.add_column(_aligned(quantities.Cell(name, ""), widths[-1]))
-    for name in report["comparisons"]:
+    pairs = list(report["comparisons"]) if rows.has_ratio_columns(report) else []
+    for name in pairs:
         table.add_column(rich.text.Text(name), justify="right")
     for group, in_group in groups.items():
         table.add_row(rich.text.Text(group, style="bold"))
         for row in in_group:
             cells = map(_aligned, row.cells, widths)
-            table.add_row(f"  {row.label}", *cells, *map(_ratio, row.ratios))
+            table.add_row(f"  {row.label}", *cells, *map(_ratio, row.ratios[: len(pairs)]))
     return table
+
+
+def comparisons(report: Mapping[str, Any]) -> rich.table.Table:
+    """One line per pair of arms, for reports with more pairs than fit beside the arms."""
+    pairs = report["comparisons"]
+    return _lines("Comparisons", pairs, rows.columns("comparisons.*", list(pairs.values())))
 
 
 def tenants(report: Mapping[str, Any]) -> Iterator[rich.table.Table]:
     """One table of tenants per arm, for runs with several."""
     for arm, members in report.get("tenants", {}).items():
-        if not members:
-            continue
-        columns = rows.tenant_columns(report, arm)
-        headings = [textwrap.wrap(column.label, _HEADING_LETTERS) for column in columns]
-        widths = [
-            _widths(max(heading, key=len), column.cells)
-            for heading, column in zip(headings, columns, strict=True)
-        ]
-        table = _table(f"Tenants of {arm}")
-        table.add_column("")
-        for heading, width in zip(headings, widths, strict=True):
-            lines = [_aligned(quantities.Cell(line, ""), width) for line in heading]
-            table.add_column(rich.text.Text("\n").join(lines), vertical="bottom")
-        for index, tenant in enumerate(members):
-            cells = [column.cells[index] for column in columns]
-            table.add_row(rich.text.Text(tenant), *map(_aligned, cells, widths))
-        yield table
+        if members:
+            yield _lines(f"Tenants of {arm}", members, rows.tenant_columns(report, arm))
+
+
+def _lines(title: str, names: Iterable[str], columns: Sequence[rows.Row]) -> rich.table.Table:
+    """A table with one line per name and long headings wrapped."""
+    headings = [textwrap.wrap(column.label, _HEADING_LETTERS) for column in columns]
+    widths = [
+        _widths(max(heading, key=len), column.cells)
+        for heading, column in zip(headings, columns, strict=True)
+    ]
+    table = _table(title)
+    table.add_column("")
+    for heading, width in zip(headings, widths, strict=True):
+        texts = [_aligned(quantities.Cell(line, ""), width) for line in heading]
+        table.add_column(rich.text.Text("\n").join(texts), vertical="bottom")
+    for index, name in enumerate(names):
+        cells = [column.cells[index] for column in columns]
+        table.add_row(rich.text.Text(name), *map(_aligned, cells, widths))
+    return table
 
 
 def _table(title: str) -> rich.table.Table:
@@ -103,5 +115,4 @@ def _aligned(cell: quantities.Cell, widths: _Widths) -> rich.text.Text:
 def _ratio(ratio: float | None) -> rich.text.Text:
     if ratio is None:
         return rich.text.Text("")
-    style = "green" if ratio > 1 + _NOTICEABLE else "red" if ratio < 1 - _NOTICEABLE else ""
-    return rich.text.Text(quantities.text(ratio, "ratio"), style=style)
+    return rich.text.Text(quantities.text(ratio, "ratio"), style=_STYLES[rows.verdict(ratio)])

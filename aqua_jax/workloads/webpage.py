@@ -13,7 +13,6 @@ from typing import Any
 
 from aqua_jax.workloads import headline, metrics, plots, quantities, records, rows
 
-_NOTICEABLE = 0.03  # a ratio nearer to 1 than this is drawn neither good nor bad
 # Ratios worth a tile at the top, where there is a comparison.
 _TILES = ("ttft_p99_ratio", "ttft_p50_ratio", "throughput_ratio", "e2e_mean_ratio")
 
@@ -51,7 +50,8 @@ tr.group th { padding-top: 20px; color: var(--muted); font-size: 12px; font-weig
 .unit { display: inline-block; min-width: 2.9em; padding-left: 0.35em; text-align: left;
   color: var(--muted); font-size: 13px; }
 .ratio { text-align: right; white-space: nowrap; }
-.good { color: var(--good); font-weight: 600; } .bad { color: var(--bad); font-weight: 600; }
+.better { color: var(--good); font-weight: 600; }
+.worse { color: var(--bad); font-weight: 600; }
 .chip { display: inline-block; width: 10px; height: 10px; border-radius: 3px; margin-right: 7px; }
 .plots { display: grid; grid-template-columns: repeat(auto-fit, minmax(460px, 1fr)); gap: 28px 24px;
   align-items: start; }
@@ -74,6 +74,7 @@ def render(report: Mapping[str, Any], runs: Sequence[records.RunRecord]) -> str:
         f"<h1>{_text(sentence)}</h1>",
         _tiles(report),
         f"<h2>Arms side by side</h2>{_arms_table(report)}",
+        "" if rows.has_ratio_columns(report) else _plain_table(report, "comparisons"),
         _plots(runs),
         _tenants(report),
         *(_plain_table(report, name) for name in ("emulation", "links", "programs")),
@@ -113,11 +114,11 @@ def _counted(names: Iterable[str]) -> list[str]:
 
 
 def _tiles(report: Mapping[str, Any]) -> str:
-    """The ratios of the last comparison: that of the last arm with the last baseline."""
-    if not report["comparisons"]:
+    """The ratios of the two arms that the headline is about."""
+    candidate, baseline = headline.contestants(report)
+    if baseline is None:
         return ""
-    pair, comparison = list(report["comparisons"].items())[-1]
-    candidate, baseline = pair.split("/", 1)
+    comparison = report["comparisons"][f"{candidate}/{baseline}"]
     tiles = [
         f'<div class="tile"><b>{_ratio(comparison[name])}</b>'
         f"<span>{_text(metrics.COMPARISON[name].title)}</span></div>"
@@ -134,12 +135,13 @@ def _arms_table(report: Mapping[str, Any]) -> str:
         f'<th class="number">{_chip(colours[arm])}{_text(arm)}<span class="unit"></span></th>'
         for arm in arms
     )
-    heads += "".join(f'<th class="ratio">{_text(pair)}</th>' for pair in report["comparisons"])
-    width = 1 + len(arms) + len(report["comparisons"])
+    pairs = report["comparisons"] if rows.has_ratio_columns(report) else {}
+    heads += "".join(f'<th class="ratio">{_text(pair)}</th>' for pair in pairs)
+    width = 1 + len(arms) + len(pairs)
     lines: list[str] = []
     for group, members in rows.arm_groups(report):
         lines.append(f'<tr class="group"><th colspan="{width}">{_text(group)}</th></tr>')
-        lines += [_arm_line(row) for row in members]
+        lines += [_arm_line(row._replace(ratios=row.ratios[: len(pairs)])) for row in members]
     return (
         f'<div class="scroll"><table><thead><tr><th></th>{heads}</tr></thead>'
         f"<tbody>{''.join(lines)}</tbody></table></div>"
@@ -167,8 +169,7 @@ def _cell(cell: quantities.Cell) -> str:
 def _ratio(ratio: float | None) -> str:
     if ratio is None:
         return quantities.NONE
-    shade = "good" if ratio > 1 + _NOTICEABLE else "bad" if ratio < 1 - _NOTICEABLE else ""
-    return f'<span class="{shade}">{_text(quantities.text(ratio, "ratio"))}</span>'
+    return f'<span class="{rows.verdict(ratio)}">{_text(quantities.text(ratio, "ratio"))}</span>'
 
 
 def _plots(runs: Sequence[records.RunRecord]) -> str:

@@ -1,3 +1,5 @@
+"""The Chrome trace: its structure, and what viewers refuse."""
+
 from __future__ import annotations
 
 import itertools

@@ -1,3 +1,5 @@
+"""The machine and versions that a report names."""
+
 from __future__ import annotations
 
 import platform

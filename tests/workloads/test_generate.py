@@ -1,3 +1,5 @@
+"""The embedded workload: its fit, its figures, and the same draws everywhere."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,3 +1,5 @@
+"""The headline says what the numbers say, and nothing kinder."""
+
 from __future__ import annotations
 
 from aqua_jax.workloads import headline, records, report

@@ -1,3 +1,5 @@
+"""Lines of trace files: numbering, encodings, limits."""
+
 from __future__ import annotations
 
 import pytest

@@ -1,3 +1,5 @@
+"""The live view: what it shows, how seldom it draws, and what a plain log gets."""
+
 from __future__ import annotations
 
 import io

@@ -1,3 +1,5 @@
+"""Measurement against figures worked out by hand and a naive second opinion."""
+
 from __future__ import annotations
 
 import hashlib

@@ -1,3 +1,5 @@
+"""The table of definitions: complete, and able to tell what is missing."""
+
 from __future__ import annotations
 
 from aqua_jax.workloads import metrics

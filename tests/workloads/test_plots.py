@@ -1,3 +1,5 @@
+"""Plots: well-formed, repeatable, at home in a page of either colour scheme."""
+
 from __future__ import annotations
 
 import re
@@ -21,9 +23,9 @@ def test_plots_are_well_formed_and_take_their_ink_from_the_page():
     drawn = plots.render(_runs())
     assert [plot.title for plot in drawn] == [
         "Time to first token",
+        "Tokens per second",
         "Sessions over time",
         "Memory by tier",
-        "Tokens per second",
     ]
     for plot in drawn:
         assert ElementTree.fromstring(plot.svg).tag == "svg"

@@ -1,3 +1,5 @@
+"""Token ids: in range, repeatable, shared exactly where prefixes are."""
+
 from __future__ import annotations
 
 import numpy as np

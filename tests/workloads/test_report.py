@@ -1,3 +1,5 @@
+"""The report: a golden one, its schema, and files that are whole or absent."""
+
 from __future__ import annotations
 
 import json

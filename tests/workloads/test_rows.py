@@ -1,3 +1,5 @@
+"""The rows that a report shows."""
+
 from __future__ import annotations
 
 from aqua_jax.workloads import report, rows

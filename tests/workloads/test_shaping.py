@@ -1,3 +1,5 @@
+"""Windows, scales, rates and tenants."""
+
 from __future__ import annotations
 
 import pytest

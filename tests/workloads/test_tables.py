@@ -1,3 +1,5 @@
+"""The report in a terminal: aligned, and blind to markup."""
+
 from __future__ import annotations
 
 import io
@@ -40,3 +42,11 @@ def test_names_are_not_read_as_markup():
     assert "[bold]arm" in text
     assert "Tenants of [bold]arm" in text
     assert "[red]x" in text
+
+
+def test_many_comparisons_get_a_table_of_their_own():
+    runs = [synthetic.run(f"arm{i}", first_token_seconds=8.0 / (i + 1)) for i in range(4)]
+    _, text = _shown(runs)
+    assert "Comparisons" in text
+    assert re.search(r"arm3/arm0 +4\.00x +4\.00x", text)
+    assert "Comparisons" not in _shown(runs[:2])[1]

@@ -1,3 +1,5 @@
+"""Readers against the recorded traces, and against files that are wrong in one place."""
+
 from __future__ import annotations
 
 import pathlib

@@ -1,3 +1,5 @@
+"""The page: loads nothing, escapes everything, defines what it shows."""
+
 from __future__ import annotations
 
 import html.parser
@@ -85,6 +87,16 @@ def test_text_from_outside_is_never_markup():
     _, text = _render()
     assert "<script" not in text
     assert "&lt;script&gt;" in text
+
+
+def test_many_comparisons_get_a_table_of_their_own():
+    runs = [synthetic.run(f"arm{i}", first_token_seconds=8.0 / (i + 1)) for i in range(4)]
+    value = report.assemble(runs, config={}, devices=[], baselines=("arm0", "arm1"))
+    words = re.sub(r"\s+", " ", _Page(webpage.render(value, [])).words)
+    assert "Comparisons" in words
+    assert "arm3/arm0 4.00x 4.00x 4.00x 4.00x" in words
+    few = report.assemble(runs[:2], config={}, devices=[])
+    assert "Comparisons" not in _Page(webpage.render(few, [])).words
 
 
 def test_links_and_programs_have_tables():
