@@ -67,11 +67,15 @@ class ControllerSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Decision:
-    """One slice. `copies` are submitted before `batch` is dispatched; `batch` None: nothing can run."""
+    """One slice. `copies` are submitted before `batch` is dispatched; `batch` None: nothing can run.
+
+    evicted: sessions that made room; with no batch it is worth deciding again at once.
+    """
 
     batch: types.Batch | None
     dispatch: int
     copies: tuple[residency.Copy, ...]
+    evicted: int
 
 
 class Emission(NamedTuple):
@@ -95,13 +99,14 @@ class Counters:
 
 @dataclasses.dataclass(slots=True)
 class _Slice:
-    """A slice being shaped: rows and steps to give, and what running sessions will need."""
+    """A slice being shaped: its steps, and what running sessions will need."""
 
-    rows_left: int
     steps: int
     available: int = 0  # FREE pages beyond the needs of running sessions
     incoming: int = 0  # pages that turn FREE with nothing more to do
+    prefilling: list[types.Session] = dataclasses.field(default_factory=list)
     copies: list[residency.Copy] = dataclasses.field(default_factory=list)
+    joined: set[int] = dataclasses.field(default_factory=set)  # WAITING sessions that just joined
 
 
 class Controller:
@@ -128,7 +133,7 @@ class Controller:
         self._lane_state: dict[int, tuple[int, int]] = {}  # lane -> (session, epoch) on the device
         self._flying: dict[int, list[tuple[types.Session, int]]] = {}
         self._dispatch = 0
-        self._admissions = 0
+        self._rows_max = settings.chunks_max * settings.chunk_units
 
     # -- sessions come and go ----------------------------------------------------------------
 
@@ -186,10 +191,9 @@ class Controller:
     def decide(self, now: float) -> Decision:
         """Plans the next slice and the copies around it. Everything planned counts at once."""
         self.counters.decisions += 1
+        evicted = self.counters.preemptions
         self._retire_finishing()
-        slice_ = _Slice(
-            rows_left=self.settings.chunks_max * self.settings.chunk_units, steps=self._steps()
-        )
+        slice_ = _Slice(self._steps())
         self._keep_room_for_growth(slice_, now)
         self._admit(slice_, now, displace=True)
         plans = self._plan_lanes(slice_)
@@ -199,13 +203,14 @@ class Controller:
             self._dispatch += 1
             batch = types.Batch(tuple(plans), max(plan.steps for plan in plans))
             self._count_planned(batch)
-        return Decision(batch, self._dispatch, tuple(residency.merge(slice_.copies)))
+        evicted = self.counters.preemptions - evicted
+        return Decision(batch, self._dispatch, tuple(residency.merge(slice_.copies)), evicted)
 
     def bring_back(self, now: float) -> tuple[residency.Copy, ...]:
         """Copies for sessions that can come back into pages FREE now, between decisions."""
         if not self.policy.pages_out or not self._queue or not self._free_lanes:
             return ()
-        slice_ = _Slice(rows_left=0, steps=self._steps())
+        slice_ = _Slice(self._steps())
         self._reserve_growth(slice_, self._runnable())
         self._admit(slice_, now, displace=False)
         return tuple(residency.merge(slice_.copies))
@@ -346,9 +351,7 @@ class Controller:
     def _admit(self, slice_: _Slice, now: float, *, displace: bool) -> None:
         """Walks the queue in the policy's order; see `Policy` for what it may do."""
         blocked: list[types.Session] = []
-        for session in self._running.values():
-            if session.prefill_left and self.policy.prefill_key(session)[0] == 0:
-                slice_.rows_left -= min(session.prefill_left, slice_.rows_left)
+        slice_.prefilling = [s for s in self._running.values() if s.prefill_left]
         for session in list(itertools.islice(self._queue, self.settings.looks_max)):
             waiting = session.state is types.State.WAITING
             if session.flights:  # its last known unit is not on the host yet
@@ -357,7 +360,7 @@ class Controller:
                 continue
             need = self._admission_pages(session, slice_)
             if self._free_lanes and need <= slice_.available:
-                if waiting and (not displace or (session.prefill_left and not slice_.rows_left)):
+                if waiting and not (displace and self._has_rows(session, slice_)):
                     slice_.available -= need  # kept for it: it joins at the next decision
                     if not self.policy.backfills:
                         return
@@ -372,6 +375,14 @@ class Controller:
             if not self.policy.backfills or session.passed_over >= self.settings.passes_max:
                 return
             blocked.append(session)
+
+    def _has_rows(self, session: types.Session, slice_: _Slice) -> bool:
+        """True when prefill rows are left for it after those who get them first."""
+        if not session.prefill_left:
+            return True
+        key = self.policy.prefill_key(session)
+        before = (s.prefill_left for s in slice_.prefilling if self.policy.prefill_key(s) < key)
+        return sum(before) < self._rows_max
 
     def _admission_pages(self, session: types.Session, slice_: _Slice) -> int:
         """Pages that must be FREE before the session joins."""
@@ -404,8 +415,7 @@ class Controller:
                 slice_.incoming -= self.memory.held(victim)
                 self._pause(victim)
                 self._enter_queue(victim)
-        has_rows = not session.prefill_left or slice_.rows_left
-        if need <= slice_.available and self._free_lanes and has_rows:
+        if need <= slice_.available and self._free_lanes and self._has_rows(session, slice_):
             self._join(session, slice_, now)  # it lacked a lane only
             slice_.available -= need
             return True
@@ -417,6 +427,7 @@ class Controller:
         """Most-served sessions whose pages cover `short`, or a lane's holder; empty when they cannot."""
         chosen: list[types.Session] = []
         wants_lane = not self._free_lanes
+        slots_free = self.memory.slots_free if self.policy.pages_out else 0
         for victim in [*self._paused_last_first(), *reversed(self._runnable())]:
             if short <= 0 and not (wants_lane and not chosen):
                 break
@@ -424,6 +435,13 @@ class Controller:
                 continue
             if short <= 0 and victim.lane < 0:
                 continue
+            if short > 0:
+                # Without room in a tier it would recompute: not before it has gained
+                # something, or two sessions could take turns at the same prefill for ever.
+                slots = self.memory.slots_wanted(victim, units=victim.planned_cached)
+                if slots > slots_free and victim.planned_known <= victim.known_at_join:
+                    continue
+                slots_free -= slots
             chosen.append(victim)
             short -= self.memory.held(victim)
         return chosen if short <= 0 else []
@@ -452,8 +470,8 @@ class Controller:
         session.lane = heapq.heappop(self._free_lanes)
         session.served = 0.0
         session.passed_over = 0
-        self._admissions += 1
-        session.joined = self._admissions
+        session.vtime_at_join = session.vtime
+        session.known_at_join = session.planned_known
         self._running[session.lane] = session
         if session.state is types.State.AWAY:
             slice_.copies += self.memory.arrive(session)
@@ -469,7 +487,8 @@ class Controller:
                 )
             else:
                 self.memory.grow(session, self._admission_pages(session, slice_))
-            slice_.rows_left -= min(session.prefill_left, slice_.rows_left)
+            slice_.joined.add(session.id)
+            slice_.prefilling.append(session)
         session.state = types.State.RUNNING
         self.log.add(now, "join", session.id)
 
@@ -538,28 +557,39 @@ class Controller:
     # -- shaping the slice -------------------------------------------------------------------
 
     def _plan_lanes(self, slice_: _Slice) -> list[types.LanePlan]:
-        """One plan for each RUNNING session that can do something with the pages there are."""
-        rows_left = self.settings.chunks_max * self.settings.chunk_units
-        plans = []
+        """One plan for each RUNNING session that can do something with the pages there are.
+
+        Rows go in the policy's order of prefill. Pages go in its order of
+        running: the first always gets what there is, so it always gets on.
+        """
         running = self._runnable()
-        prefilling = sorted((s for s in running if s.prefill_left), key=self.policy.prefill_key)
-        for session in [*prefilling, *(s for s in running if not s.prefill_left)]:
-            prefill = min(session.prefill_left, rows_left)
-            steps = 0
+        rows_left = self._rows_max
+        rows: dict[int, int] = {}
+        for session in sorted((s for s in running if s.prefill_left), key=self.policy.prefill_key):
+            rows[session.id] = min(session.prefill_left, rows_left)
+            rows_left -= rows[session.id]
+        plans = []
+        for session in running:
+            prefill, steps = rows.get(session.id, 0), 0
             if prefill == session.prefill_left:
                 steps = min(slice_.steps, session.steps_left - bool(prefill))
-            prefill, steps = self._fit(session, prefill, steps)
-            if not prefill and not steps:
-                continue
-            rows_left -= prefill
-            plans.append(self._plan_lane(session, prefill, steps))
+            prefill, steps = self._fit(session, prefill, steps, slice_)
+            if prefill or steps:
+                plans.append(self._plan_lane(session, prefill, steps))
         return plans
 
-    def _fit(self, session: types.Session, prefill: int, steps: int) -> tuple[int, int]:
-        """Cuts the plan to the pages it holds and those FREE, and takes them."""
+    def _fit(
+        self, session: types.Session, prefill: int, steps: int, slice_: _Slice
+    ) -> tuple[int, int]:
+        """Cuts the plan to the pages it holds and those FREE, and takes them.
+
+        One that joined in this very decision makes do with what it was admitted for.
+        """
         memory = self.memory
         units = session.planned_cached + prefill + steps
-        room = memory.held(session) + memory.device.free_count
+        room = memory.held(session)
+        if session.id not in slice_.joined:
+            room += memory.device.free_count
         if memory.pages_for(session, units) > room:
             low = session.planned_cached
             while low < units:  # the most units that fit: pages_for never shrinks

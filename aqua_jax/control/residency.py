@@ -184,6 +184,16 @@ class Residency:
             for part in copy.parts
         ]
 
+    def slots_wanted(self, session: types.Session, *, units: int) -> int:
+        """Slots that leaving would need beyond those it has."""
+        holding = self._holdings[session.id]
+        return sum(holding.away[i] is None for i in self._dirty(session, holding, units))
+
+    @property
+    def slots_free(self) -> int:
+        """Slots FREE in all tiers."""
+        return sum(tier.slots.free_count for tier in self.tiers)
+
     def copy_early(self, session: types.Session, *, pages_max: int) -> list[Copy]:
         """Plans copies of full, final pages of a session that stays on the device.
 
@@ -195,11 +205,9 @@ class Residency:
             for i in self._dirty(session, holding, session.cached)
             if holding.away[i] is None and self._is_full(session, i)
         ][:pages_max]
-        room = sum(t.slots.free_count for t in self.tiers)
-        full = full[: min(len(full), room)]
+        full = full[: self.slots_free]
         if not full or not self._find_slots(session, holding, full):
             return []
-        self._cached_away[session.id] = None
         return self._plan_out(session, holding, full, session.cached, holding.device)
 
     def is_leaving(self, session: types.Session) -> bool:
@@ -216,7 +224,6 @@ class Residency:
         if holding.device or None in holding.away:
             raise errors.InternalError(f"session {session.id} is not wholly away")
         holding.device = self.device.acquire(session.id, count)
-        self._cached_away[session.id] = None
         by_tier: dict[int, list[int]] = {}
         for index, away in enumerate(holding.away):
             assert away is not None
@@ -290,6 +297,8 @@ class Residency:
             elif ok:
                 for index in part.indices:
                     _known(holding.away[index]).read_back = True
+            if holding.device:  # not before: a slot that a planned copy uses is not to be given up
+                self._cached_away[part.session] = None
             arrived.append(Arrived(part.session, part.epoch, copy.direction, ok))
         return arrived
 
@@ -347,11 +356,10 @@ class Residency:
     ) -> bool:
         """Gives each page a slot, nearest tier first; all or nothing."""
         new = [i for i in indices if holding.away[i] is None]
-        short = len(new) - sum(t.slots.free_count for t in self.tiers)
+        short = len(new) - self.slots_free
         if short > 0:
             self._give_up_clean_copies(session.id, short)
-            short = len(new) - sum(t.slots.free_count for t in self.tiers)
-        if short > 0:
+        if len(new) > self.slots_free:
             return False
         position = 0
         for number, tier in enumerate(self.tiers):

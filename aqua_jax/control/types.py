@@ -100,7 +100,8 @@ class Session:
     epoch: int = 0  # grows when its pages are given up: older outcomes are dropped
     vtime: float = 0.0  # virtual time: weighted service over weight
     served: float = 0.0  # weighted service since it last got its lane
-    joined: int = 0  # when it last got its lane, in admissions
+    vtime_at_join: float = 0.0  # its vtime when it last got its lane
+    known_at_join: int = 0  # its planned_known then
     service: float = 0.0  # weighted service in all
     passed_over: int = 0  # times a later one was admitted first while this did not fit
     preemptions: int = 0

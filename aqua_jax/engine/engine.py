@@ -234,12 +234,15 @@ class Engine:
         self._streams.pop(session.id).deliver((), reason, now, error)
 
     def _take_copies(self) -> bool:
-        completions = self.mover.poll()
+        return self._take_completions(self.mover.poll())
+
+    def _take_completions(self, completions: Sequence[types.Completion]) -> bool:
         for completion in completions:
             flight = self._copies.pop(completion.ticket)
             now = self.clock.now()
             self.observer.copy_done(flight.copy, completion, flight.submitted_at, now)
             self.controller.copied(completion, now)
+            self._changed = True
         return bool(completions)
 
     def _take_slices(self) -> bool:
@@ -312,7 +315,7 @@ class Engine:
         decision = self.controller.decide(self.clock.now())
         self.observer.decided(self._host_seconds + time.perf_counter() - begin)
         self._host_seconds = 0.0
-        self._changed = False
+        self._changed = decision.evicted > 0
         self._submit_copies(decision.copies)
         now = self.clock.now()
         if decision.batch is None:
@@ -331,24 +334,17 @@ class Engine:
 
     def _submit_copies(self, copies: Sequence[residency.Copy]) -> None:
         after = self._flights[-1].ticket if self._flights else None
+        refused: list[tuple[tickets.Ticket, errors.AquaError]] = []
         for copy in copies:
             try:
                 ticket = self.mover.submit(copy.moves, after if copy.direction == "out" else None)
             except errors.AquaError as error:
-                self._refused(copy, error)
-                continue
+                ticket = tickets.Ticket("refused copy")
+                refused.append((ticket, error))
             self.controller.memory.begin(copy, ticket.id)
             self._copies[ticket.id] = _CopyFlight(ticket, copy, self.clock.now())
-
-    def _refused(self, copy: residency.Copy, error: Exception) -> None:
-        """The mover would not start a copy: the same as one that failed."""
-        ticket = tickets.Ticket("refused copy")
-        self.controller.memory.begin(copy, ticket.id)
-        now = self.clock.now()
-        completion = types.Completion(ticket.id, 0, 0.0, error)
-        self.observer.copy_done(copy, completion, now, now)
-        self.controller.copied(completion, now)
-        self._changed = True
+        # Only now: a failure gives up a session's pages, which other copies may be about to use.
+        self._take_completions([types.Completion(t.id, 0, 0.0, error) for t, error in refused])
 
     # -- waiting -----------------------------------------------------------------------------
 

@@ -118,6 +118,7 @@ class ToyRunner:
         self._dispatches = 0
         self._busy_until = 0.0
         self._lane_state: dict[int, _Lane] = {}
+        self._void = False  # a slice failed: those queued behind it fail too
 
     def check(self, request: types.Request) -> None:
         """Raises RequestError for a payload that is not a toy's."""
@@ -147,7 +148,8 @@ class ToyRunner:
         plans = [plan._replace(pages=list(plan.pages)) for plan in batch.lanes]
 
         def complete() -> None:
-            if number in self._fail_at:
+            self._void |= number in self._fail_at
+            if self._void:
                 ticket.fail(RuntimeError(f"slice {number} failed on purpose"), at=self._clock.now())
             else:
                 outcomes = [self._run(plan, known.get(plan.session.id)) for plan in plans]
@@ -162,6 +164,7 @@ class ToyRunner:
 
     def rebuild(self) -> None:
         """A pool full of garbage and no lane state."""
+        self._void = False
         for page in self._memory.pages[self.space]:
             page[:] = [_GARBAGE] * len(page)
         self._lane_state.clear()

@@ -92,7 +92,7 @@ class Policy(Protocol):
         ...
 
     def prefill_key(self, session: types.Session) -> Key:
-        """Order in which running sessions get prefill rows. First element 0: before newcomers."""
+        """Order in which sessions, running and waiting, get prefill rows."""
         ...
 
     def may_displace(self, waiting: types.Session, running: types.Session) -> bool:

@@ -80,10 +80,13 @@ class Cfs:
         return (session.vtime, session.id)
 
     def prefill_key(self, session: types.Session) -> base.Key:
-        """One prompt after the other, but a long one lets newcomers pass after its prefill quantum."""
-        if session.served < self.settings.prefill_quantum_tokens:
-            return (0, session.joined)
-        return (1, session.vtime, session.id)
+        """Prompts are prefilled one after the other, not in turns, up to the prefill quantum.
+
+        Until then one keeps the place it had when it got its lane; a longer
+        one then yields to whoever has had less.
+        """
+        in_quantum = session.lane >= 0 and session.served < self.settings.prefill_quantum_tokens
+        return (session.vtime_at_join if in_quantum else session.vtime, session.id)
 
     def may_displace(self, waiting: types.Session, running: types.Session) -> bool:
         """True once the running one's quantum is spent and it had more than the waiting one."""

@@ -40,8 +40,8 @@ class Fcfs:
         return (session.id,)
 
     def prefill_key(self, session: types.Session) -> base.Key:
-        """Arrival order, before newcomers."""
-        return (0, session.id)
+        """Arrival order."""
+        return (session.id,)
 
     def may_displace(self, waiting: types.Session, running: types.Session) -> bool:
         """Never."""
