@@ -1,0 +1,87 @@
+"""The compiled programs: in place, at one address, compiled once."""
+
+from __future__ import annotations
+
+import random
+import re
+
+import jax
+import numpy as np
+import pytest
+
+from aqua_jax.loops import programs, steps, text
+from tests.loops import harness
+
+# Not the harness's number of pages: the pool's shape must be found nowhere else in the program.
+SIZES = steps.Sizes(
+    pages=67, page_tokens=16, table_pages=16, lanes=16, chunk_rows=32, steps_max=4,
+    prefill_tile_rows=16, decode_tile_rows=16,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize("compiling", [programs.compile_prefill, programs.compile_decode])
+def test_no_program_copies_the_pool(compiling, shards):
+    mesh = text.tensor_mesh(jax.devices()[:shards])
+    program = compiling(harness.model(), SIZES, mesh)
+    pages, layers, *rest, kv_heads, head_dim = programs.pool_shape(harness.model(), SIZES)
+    sides, page_tokens = rest
+    shape = f"{pages},{layers},{sides},{page_tokens},{kv_heads // shards},{head_dim}"
+    lines = program.run.as_text().splitlines()
+    of_pool = [line for line in lines if f"f32[{shape}]" in line.partition("=")[2][:80]]
+    assert of_pool, "the pool is somewhere in the program"
+    assert not [line for line in of_pool if re.search(r"\bcopy(-start)?\(", line)]
+
+
+def test_other_operands_are_refused_not_recompiled():
+    run = harness.runner()
+    program = programs.compile_decode(harness.model(), SIZES, text.tensor_mesh(jax.devices()[:1]))
+    with pytest.raises(TypeError, match="differ"):
+        run.pool.run(program.run, None, None, np.zeros(3, np.int32))
+
+
+def test_nothing_compiles_or_moves_after_warm_up():
+    run = text.TextRunner(harness.model(), harness.LIMITS, space=5, clock=harness.CLOCK)
+    run.warm_up()
+    usage = run.usage()
+    assert {name: (entry["compiled"], entry["calls"]) for name, entry in usage.items()} == {
+        "prefill": (1, 0),
+        "decode": (1, 0),
+    }
+    assert all(entry["compile_seconds"] > 0 for entry in usage.values())
+    addresses = run.pool.addresses
+    events: list[str] = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, _, **__: events.append(event)
+    )
+    rng = random.Random(0)
+    try:
+        with jax.transfer_guard("disallow"):
+            for _ in range(10):
+                _varied_slice(run, rng)
+        assert not [event for event in events if event.startswith("/jax/core/compile")]
+        jax.jit(lambda x: x + 1)(jax.numpy.ones(3))
+        assert [event for event in events if event.startswith("/jax/core/compile")], "it listens"
+    finally:
+        jax.monitoring.clear_event_listeners()
+    assert run.pool.addresses == addresses
+    calls = {name: entry["calls"] for name, entry in run.usage().items()}
+    assert calls["prefill"] > 10 > calls["decode"] - 1 > 0
+    run.close()
+
+
+def _varied_slice(run: text.TextRunner, rng: random.Random) -> None:
+    """A prefill of any length, alone or with others, and steps of any number."""
+    count = rng.randint(1, run.lanes)
+    lanes = rng.sample(range(run.lanes), count)
+    seats = [
+        harness.seat(rng.randint(2, 100), range(1 + 10 * lane, 11 + 10 * lane),
+                     temperature=rng.choice([0.0, 1.0]))
+        for lane in lanes
+    ]  # fmt: skip
+    most = rng.randint(1, run.steps_max)
+    plans = [
+        who.plan(lane, prefill=who.session.known, steps=rng.randint(1, most))
+        for who, lane in zip(seats, lanes, strict=True)
+    ]
+    harness.run_slice(run, seats, *plans)
