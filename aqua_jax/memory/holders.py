@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import gc
 import inspect
-import itertools
 import sys
 import types
 from collections.abc import Iterator, Sequence
@@ -30,8 +29,7 @@ def find(ranges: Sequence[tuple[int, int]], *, ignored: jax.Array) -> list[str]:
     E.g. "local `view` of test_moves (test_paged.py:31): numpy array float32[8, 4]".
     """
     search = _Search(ranges, ignored)
-    holders = itertools.chain(search.frames(), search.objects())
-    named = dict.fromkeys(f"{place}: {_describe(array)}" for place, array in holders)
+    named = dict.fromkeys(f"{place}: {_describe(array)}" for place, array in search.all())
     return list(named)[:_NAMED_MAX]
 
 
@@ -42,30 +40,35 @@ class _Search:
         self._ranges = ranges
         self._ignored = ignored
         self._concrete_array = type(ignored)  # jax.Array is also the type of tracers
-        self._seen_locals: list[Any] = []  # dictionaries made by looking at frames: not holders
+        self._locals: list[Any] = []  # what frames gave of their locals: no holders themselves
 
-    def frames(self) -> Iterator[tuple[str, Any]]:
+    def all(self) -> list[tuple[str, Any]]:
+        """(place, array) of everything found."""
+        found = [*self._frames(), *self._objects()]
+        self._locals.clear()  # else this search would keep alive what it found
+        return found
+
+    def _frames(self) -> Iterator[tuple[str, Any]]:
         """Locals of every thread's frames; those at module level are found as globals."""
         for top in sys._current_frames().values():
             frame: types.FrameType | None = top
             while frame is not None:
-                if frame.f_code.co_name != "<module>":
+                if frame.f_code.co_name != "<module>" and frame.f_code.co_filename != __file__:
                     local = frame.f_locals
-                    self._seen_locals.append(local)
+                    self._locals.append(local)
                     for name, value in list(local.items()):
                         if self._inside(value):
                             yield f"local `{name}` of {_where(frame)}", value
                 frame = frame.f_back
 
-    def objects(self) -> Iterator[tuple[str, Any]]:
+    def _objects(self) -> Iterator[tuple[str, Any]]:
         """Attributes, globals and elements of everything the collector tracks."""
-        skipped = {id(local) for local in self._seen_locals}
+        skipped = {id(local) for local in self._locals}
         for owner in gc.get_objects():
-            if id(owner) in skipped or inspect.isframe(owner):
-                continue
-            for value in gc.get_referents(owner):
-                if self._inside(value):
-                    yield _place(owner, value), value
+            if id(owner) not in skipped and not inspect.isframe(owner):
+                for holder, value in _values(owner):
+                    if self._inside(value):
+                        yield _place(holder, value), value
 
     def _inside(self, value: Any) -> bool:
         if isinstance(value, np.ndarray):
@@ -76,6 +79,18 @@ class _Search:
         else:
             return False
         return any(low < end and start < high for low, high in spans for start, end in self._ranges)
+
+
+def _values(owner: Any) -> Iterator[tuple[Any, Any]]:
+    """(holder, value) of what an object refers to.
+
+    Dictionaries and tuples of plain values and arrays are not tracked by the
+    collector, so they are looked into where they hang.
+    """
+    for value in gc.get_referents(owner):
+        yield owner, value
+        if isinstance(value, dict | tuple) and not gc.is_tracked(value):
+            yield from _values(value)
 
 
 def _spans(array: jax.Array) -> list[tuple[int, int]]:
