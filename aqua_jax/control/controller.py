@@ -317,11 +317,28 @@ class Controller:
         running = self._runnable()
         self._reserve_growth(slice_, running)
         while slice_.available + slice_.incoming < 0 and len(running) + len(self._paused) > 1:
-            victim = self._last_paused() or running.pop()
+            victim = self._last_paused() or self._growth_victim(running)
             held = self.memory.held(victim)
             slice_.available += self._growth(victim, slice_)
             slice_.incoming += held
             self._evict(victim, slice_, now)
+
+    def _growth_victim(self, running: list[types.Session]) -> types.Session:
+        """Takes the last in the policy's order, or, if it would recompute, the latest arrival.
+
+        Recomputing charges for work that is lost, so a victim chosen by
+        service could take turns with another for ever; the oldest must stay.
+        """
+        last = running[-1]
+        if not self._pages_out_now(last, self.memory.slots_free):
+            last = max(running, key=lambda session: session.id)
+        running.remove(last)
+        return last
+
+    def _pages_out_now(self, session: types.Session, slots_free: int) -> bool:
+        """True when leaving would not mean to recompute."""
+        wanted = self.memory.slots_wanted(session, units=session.planned_cached)
+        return self.policy.pages_out and wanted <= slots_free
 
     def _reserve_growth(self, slice_: _Slice, running: Sequence[types.Session]) -> None:
         growth = sum(self._growth(session, slice_) for session in running)
@@ -427,7 +444,7 @@ class Controller:
         """Most-served sessions whose pages cover `short`, or a lane's holder; empty when they cannot."""
         chosen: list[types.Session] = []
         wants_lane = not self._free_lanes
-        slots_free = self.memory.slots_free if self.policy.pages_out else 0
+        slots_free = self.memory.slots_free
         for victim in [*self._paused_last_first(), *reversed(self._runnable())]:
             if short <= 0 and not (wants_lane and not chosen):
                 break
@@ -438,10 +455,10 @@ class Controller:
             if short > 0:
                 # Without room in a tier it would recompute: not before it has gained
                 # something, or two sessions could take turns at the same prefill for ever.
-                slots = self.memory.slots_wanted(victim, units=victim.planned_cached)
-                if slots > slots_free and victim.planned_known <= victim.known_at_join:
+                gained = victim.planned_known > victim.known_at_join
+                if not gained and not self._pages_out_now(victim, slots_free):
                     continue
-                slots_free -= slots
+                slots_free -= self.memory.slots_wanted(victim, units=victim.planned_cached)
             chosen.append(victim)
             short -= self.memory.held(victim)
         return chosen if short <= 0 else []
@@ -551,6 +568,7 @@ class Controller:
     def _give_up_lane(self, session: types.Session) -> None:
         if session.lane >= 0:
             del self._running[session.lane]
+            self._lane_state.pop(session.lane, None)
             heapq.heappush(self._free_lanes, session.lane)
             session.lane = -1
 
