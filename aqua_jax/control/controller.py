@@ -309,7 +309,7 @@ class Controller:
         return sorted(running, key=self.policy.key)
 
     def _keep_room_for_growth(self, slice_: _Slice, now: float) -> None:
-        """Running sessions continue first: if they would run out of pages, the last make room.
+        """Running sessions continue first: if they would run out of pages, some make room.
 
         Looks one slice ahead, because a victim's pages turn FREE only when
         the slice in flight has completed.
@@ -317,23 +317,24 @@ class Controller:
         running = self._runnable()
         self._reserve_growth(slice_, running)
         while slice_.available + slice_.incoming < 0 and len(running) + len(self._paused) > 1:
-            victim = self._last_paused() or self._growth_victim(running)
-            held = self.memory.held(victim)
-            slice_.available += self._growth(victim, slice_)
-            slice_.incoming += held
+            victim = self._growth_victim(running)
+            if victim.lane >= 0:
+                running.remove(victim)
+                slice_.available += self._growth(victim, slice_)
+            slice_.incoming += self.memory.held(victim)
             self._evict(victim, slice_, now)
 
-    def _growth_victim(self, running: list[types.Session]) -> types.Session:
-        """Takes the last in the policy's order, or, if it would recompute, the latest arrival.
+    def _growth_victim(self, running: Sequence[types.Session]) -> types.Session:
+        """PAUSED before running, the last in the policy's order; if that would recompute, the latest.
 
-        Recomputing charges for work that is lost, so a victim chosen by
-        service could take turns with another for ever; the oldest must stay.
+        Recomputing charges for work that is lost, so victims chosen by
+        service could take turns for ever; the oldest must stay.
         """
-        last = running[-1]
-        if not self._pages_out_now(last, self.memory.slots_free):
-            last = max(running, key=lambda session: session.id)
-        running.remove(last)
-        return last
+        candidates = [*self._paused_last_first(), *reversed(running)]
+        first = next((s for s in candidates if not s.fragile), candidates[0])
+        if self._pages_out_now(first, self.memory.slots_free) and not first.fragile:
+            return first
+        return max(candidates, key=lambda session: session.id)
 
     def _pages_out_now(self, session: types.Session, slots_free: int) -> bool:
         """True when leaving would not mean to recompute."""
@@ -445,6 +446,7 @@ class Controller:
         chosen: list[types.Session] = []
         wants_lane = not self._free_lanes
         slots_free = self.memory.slots_free
+        busy = bool(self._running or self._flying)
         for victim in [*self._paused_last_first(), *reversed(self._runnable())]:
             if short <= 0 and not (wants_lane and not chosen):
                 break
@@ -452,12 +454,13 @@ class Controller:
                 continue
             if short <= 0 and victim.lane < 0:
                 continue
+            # One that would lose its state keeps it until it has gained something, or two
+            # sessions could take turns at the same prefill for ever; unless nobody else gets on.
+            gained = victim.planned_known > victim.known_at_join
+            pages_out = self._pages_out_now(victim, slots_free)
+            if busy and not gained and (victim.fragile or not pages_out):
+                continue
             if short > 0:
-                # Without room in a tier it would recompute: not before it has gained
-                # something, or two sessions could take turns at the same prefill for ever.
-                gained = victim.planned_known > victim.known_at_join
-                if not gained and not self._pages_out_now(victim, slots_free):
-                    continue
                 slots_free -= self.memory.slots_wanted(victim, units=victim.planned_cached)
             chosen.append(victim)
             short -= self.memory.held(victim)
@@ -473,10 +476,6 @@ class Controller:
         return sorted(
             self._paused.values(), key=lambda s: (s.parked, self.policy.key(s)), reverse=True
         )
-
-    def _last_paused(self) -> types.Session | None:
-        paused = self._paused_last_first()
-        return paused[0] if paused else None
 
     # -- transitions -------------------------------------------------------------------------
 
@@ -553,6 +552,7 @@ class Controller:
         self.log.add(now, "recompute", session.id, session.planned_cached)
         self.memory.drop(session, last_dispatch=session.last_dispatch)
         session.epoch += 1
+        session.fragile = True
         session.cached = session.planned_cached = 0
         session.state = types.State.WAITING
         if not session.parked:
@@ -666,6 +666,8 @@ class Controller:
         self, session: types.Session, epoch: int, outcome: types.Outcome, now: float
     ) -> Emission:
         session.emitted.extend(outcome.tokens)
+        if outcome.tokens:
+            session.fragile = False
         if epoch == session.epoch:
             session.cached += outcome.prefill_units + outcome.step_units
         if outcome.finished:

@@ -101,6 +101,7 @@ class Session:
     vtime: float = 0.0  # virtual time: weighted service over weight
     served: float = 0.0  # weighted service since it last got its lane
     vtime_at_join: float = 0.0  # its vtime when it last got its lane
+    fragile: bool = False  # lost its state and has emitted nothing since
     known_at_join: int = 0  # its planned_known then
     service: float = 0.0  # weighted service in all
     passed_over: int = 0  # times a later one was admitted first while this did not fit
