@@ -19,7 +19,7 @@ _SEED_MAX = (1 << 32) - 1
 _INT32_MAX = (1 << 31) - 1
 
 
-@dataclasses.dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class TextPayload:
     """The runner's part of a text request.
 
@@ -28,7 +28,7 @@ class TextPayload:
     stop_ids: ids that end the session; the one that did is emitted as its last.
     """
 
-    prompt_ids: Sequence[int] | np.ndarray
+    prompt_ids: tuple[int, ...]
     temperature: float = 0.0
     top_k: int = 0
     top_p: float = 1.0
@@ -48,7 +48,7 @@ def text_request(
 ) -> types.Request:
     """A request for up to `max_tokens` tokens after the prompt. Others of its fields: replace()."""
     payload = TextPayload(
-        prompt_ids=prompt_ids,
+        prompt_ids=tuple(prompt_ids),
         temperature=temperature,
         top_k=top_k,
         top_p=top_p,
@@ -97,7 +97,7 @@ def _check_lengths(request: types.Request, payload: TextPayload, units_max: int)
         )
 
 
-def _check_ids(field: str, ids: Sequence[int] | np.ndarray, vocab: int) -> None:
+def _check_ids(field: str, ids: Sequence[int], vocab: int) -> None:
     array = np.asarray(ids)
     if array.ndim != 1 or (array.size and array.dtype.kind not in "iu"):
         raise errors.RequestError(

@@ -63,9 +63,10 @@ def _draw(logits: jax.Array, positions: jax.Array, sampling: Sampling) -> jax.Ar
     weights = jnp.exp(distance / safe[:, None])
     before = jnp.cumsum(weights, axis=-1) - weights
     mass = sampling.top_ps[:, None] * jnp.sum(weights, axis=-1, keepdims=True)
+    first = jnp.arange(vocab)[None] == 0  # kept even if its share of the mass underflows
     limits = jnp.where(sampling.top_ks > 0, sampling.top_ks, vocab)
     # Top-p keeps the fewest tokens whose mass reaches it: those before which it is not reached.
-    kept = (jnp.arange(vocab)[None] < limits[:, None]) & ((before < mass) | (ids == ids[:, :1]))
+    kept = (jnp.arange(vocab)[None] < limits[:, None]) & ((before < mass) | first)
     reached = jnp.cumsum(jnp.where(kept, weights, 0), axis=-1)
     target = uniforms(sampling.seeds, positions)[:, None] * reached[:, -1:]
     rank = jnp.sum(kept & (reached <= target), axis=-1, keepdims=True)

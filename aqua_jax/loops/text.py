@@ -86,6 +86,7 @@ class TextRunner:
         self._usage: dict[str, dict[str, float]] = {}
         self._watcher = watch.ReadyWatcher(clock, f"text runner {space}")
         self._flights: dict[int, _Flight] = {}
+        self.slices_dispatched = 0
 
     @property
     def space(self) -> int:
@@ -145,15 +146,12 @@ class TextRunner:
             "decode", slices.pack_decode(self._operands("decode"), (), seats=False)
         )
         jax.block_until_ready(outcome)
-        for usage in self._usage.values():
-            usage["calls"] = 0
 
     def usage(self) -> dict[str, dict[str, float]]:
-        """By program: how often it was compiled, seconds that took, calls since."""
+        """By program: how often it was compiled, seconds that took, calls in slices since."""
         return {name: dict(usage) for name, usage in self._usage.items()}
 
     def dispatch(self, batch: types.Batch) -> tickets.Ticket:
-        self.warm_up()
         slices.check_batch(
             batch,
             lanes=self.lanes,
@@ -161,8 +159,9 @@ class TextRunner:
             page_tokens=self._limits.page_tokens,
             steps_max=self.steps_max,
         )
+        self.warm_up()
         ticket = tickets.Ticket("slice", started_at=self._clock.now())
-        flight = self._flights[ticket.id] = _Flight(batch, [], [])
+        flight = _Flight(batch, [], [])
         try:
             outcomes = self._launch_slice(batch, flight)
         except (errors.PoolLostError, jax.errors.JaxRuntimeError) as error:
@@ -170,6 +169,10 @@ class TextRunner:
             ticket.fail(error, at=self._clock.now())
         else:
             self._watcher.watch(outcomes, ticket, lambda: [np.array(o) for o in outcomes])
+        self._flights[ticket.id] = flight
+        self.slices_dispatched += 1
+        for name in flight.programs:
+            self._usage[name]["calls"] += 1
         return ticket
 
     def collect(self, ticket: tickets.Ticket) -> list[types.Outcome]:
@@ -213,7 +216,6 @@ class TextRunner:
         self._lanes, outcome = self.pool.run(
             self._programs[name].run, self._params, self._lanes, operands
         )
-        self._usage[name]["calls"] += 1
         return outcome
 
     def _operands(self, name: str) -> packing.Packing:

@@ -65,6 +65,7 @@ def test_nothing_compiles_or_moves_after_warm_up():
     finally:
         jax.monitoring.clear_event_listeners()
     assert run.pool.addresses == addresses
+    assert run.slices_dispatched == 10
     calls = {name: entry["calls"] for name, entry in run.usage().items()}
     assert calls["prefill"] > 10 > calls["decode"] - 1 > 0
     run.close()
