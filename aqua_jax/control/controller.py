@@ -328,9 +328,11 @@ class Controller:
         """PAUSED before running, the last in the policy's order; if that would recompute, the latest.
 
         Recomputing charges for work that is lost, so victims chosen by
-        service could take turns for ever; the oldest must stay.
+        service could take turns for ever; the oldest must stay. So must the last that runs:
+        nobody would get on if it left and came back, the first in order, again and again.
         """
-        candidates = [*self._paused_last_first(), *reversed(running)]
+        leaving = reversed(running) if len(running) > 1 else ()
+        candidates = [*self._paused_last_first(), *leaving]
         first = next((s for s in candidates if not s.fragile), candidates[0])
         if self._pages_out_now(first, self.memory.slots_free) and not first.fragile:
             return first
@@ -406,7 +408,8 @@ class Controller:
         """Pages that must be FREE before the session joins."""
         request = session.request
         if self.policy.reserves_output:
-            return self.memory.pages_for(session, request.prompt_units + request.steps_max - 1)
+            units = request.prompt_units + request.steps_max - 1
+            return self.memory.pages_for(session, units) - self.memory.held(session)
         if session.state is types.State.WAITING:
             rows = min(session.prefill_left, self.settings.chunk_units) or 1
             return self.memory.pages_for(session, rows)
@@ -666,6 +669,7 @@ class Controller:
         self, session: types.Session, epoch: int, outcome: types.Outcome, now: float
     ) -> Emission:
         session.emitted.extend(outcome.tokens)
+        session.service += self.policy.service(outcome.prefill_units, outcome.step_units)
         if outcome.tokens:
             session.fragile = False
         if epoch == session.epoch:

@@ -22,6 +22,10 @@ class Weights:
     prefill: float = 0.5
     decode: float = 1.0
 
+    def service(self, prefill_units: int, step_units: int) -> float:
+        """Weighted tokens of so much work."""
+        return self.prefill * prefill_units + self.decode * step_units
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class PolicySettings:
@@ -81,6 +85,10 @@ class Policy(Protocol):
 
     def end(self, session: types.Session) -> None:
         """It finished, was aborted or was refused."""
+        ...
+
+    def service(self, prefill_units: int, step_units: int) -> float:
+        """Weighted tokens that so much work is charged as."""
         ...
 
     def charge(self, session: types.Session, prefill_units: int, step_units: int) -> None:

@@ -56,11 +56,14 @@ class Cfs:
         else:
             del self._tenant_weight[tenant]
 
+    def service(self, prefill_units: int, step_units: int) -> float:
+        """Weighted tokens, by the settings' weights."""
+        return self.settings.weights.service(prefill_units, step_units)
+
     def charge(self, session: types.Session, prefill_units: int, step_units: int) -> None:
         """Adds the weighted service to the session and to the device's floor."""
-        weights = self.settings.weights
-        prefill = weights.prefill * prefill_units
-        service = prefill + weights.decode * step_units
+        prefill = self.service(prefill_units, 0)
+        service = self.service(prefill_units, step_units)
         session.served += service
         session.vtime += service / self.share(session)
         self.floor += service / self.settings.sessions_fair

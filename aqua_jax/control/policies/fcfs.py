@@ -30,10 +30,13 @@ class Fcfs:
     def end(self, session: types.Session) -> None:
         """Nothing is kept."""
 
+    def service(self, prefill_units: int, step_units: int) -> float:
+        """Weighted tokens, by the settings' weights."""
+        return self.settings.weights.service(prefill_units, step_units)
+
     def charge(self, session: types.Session, prefill_units: int, step_units: int) -> None:
         """Service counts, order does not change."""
-        weights = self.settings.weights
-        session.served += weights.prefill * prefill_units + weights.decode * step_units
+        session.served += self.service(prefill_units, step_units)
 
     def key(self, session: types.Session) -> base.Key:
         """Arrival order."""

@@ -1,0 +1,1 @@
+"""Experiments: settings, arms, and runs that leave a report."""

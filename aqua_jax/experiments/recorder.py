@@ -1,0 +1,148 @@
+"""Turns what the engine tells its observer into the record of an arm.
+
+Knows: the engine's observer, records. Does not know: jax, how a record is shown.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from aqua_jax.control import residency, types
+from aqua_jax.engine import engine as engines
+from aqua_jax.engine import observer, streams, usage
+from aqua_jax.workloads import records
+
+_SAMPLE_SECONDS = 0.05
+
+
+class Recorder(observer.Observer):
+    """Fills a `RunRecord`; times are seconds from `begin`."""
+
+    def __init__(self, record: records.RunRecord, page_bytes: int) -> None:
+        self.record = record
+        self._page_bytes = page_bytes
+        self._start = 0.0
+        self._engine: engines.Engine | None = None
+        self._tokens = 0
+        self._waiting_first = 0
+        self._sampled_at = -_SAMPLE_SECONDS
+        self._service: dict[str, float] = {}
+
+    def begin(self, engine: engines.Engine) -> None:
+        """The run starts now."""
+        self._engine = engine
+        self._start = engine.clock.now()
+
+    def sink(self, request: records.RequestRecord) -> streams.Sink:
+        """What the engine calls with the tokens of a request."""
+        self.record.requests.append(request)
+        self._waiting_first += 1
+        token_ids: list[int] = []
+        request.token_ids = token_ids
+
+        def take(tokens: Sequence[Any], reason: str, at: float) -> None:
+            if tokens and request.first_token_at is None:
+                request.first_token_at = at - self._start
+                self._waiting_first -= 1
+            token_ids.extend(tokens)
+            self._tokens += len(tokens)
+            if reason:
+                request.reason, request.ended_at = reason, at - self._start
+                self._waiting_first -= request.first_token_at is None
+
+        return take
+
+    def sample(self) -> records.Sample | None:
+        """The run's state now, kept in the record; None when the last one is fresh."""
+        engine = self._engine
+        assert engine is not None, "begin() comes first"
+        at = engine.clock.now() - self._start
+        if at - self._sampled_at < _SAMPLE_SECONDS:
+            return None
+        self._sampled_at = at
+        states = engine.controller.count_states()
+        memory = engine.controller.memory
+        pages = {"device": memory.device.used_count}
+        pages |= {tier.name: tier.slots.used_count for tier in memory.tiers}
+        sample = records.Sample(
+            at_seconds=at,
+            running=states[types.State.RUNNING],
+            waiting_first=self._waiting_first,
+            away=states[types.State.AWAY] + states[types.State.LEAVING] + states[types.State.ARRIVING],
+            pages=pages,
+            tokens_emitted=self._tokens,
+        )
+        self.record.samples.append(sample)
+        self._note_gap(engine)
+        return sample
+
+    def slice_done(
+        self, batch: types.Batch, chunks: int, started_at: float, finished_at: float
+    ) -> None:
+        assert self._engine is not None
+        seconds = finished_at - started_at
+        pace = self._engine.pace
+        prefill, steps = chunks * pace.chunk_seconds, batch.steps * pace.step_seconds
+        self.record.slices += 1
+        self.record.device_seconds += seconds
+        if chunks:
+            self.record.prefill_seconds += seconds * (prefill / (prefill + steps) if steps else 1.0)
+        for plan in batch.lanes:
+            tenant = plan.session.request.tenant
+            service = self._engine.controller.policy.service(plan.prefill, plan.steps)
+            self._service[tenant] = self._service.get(tenant, 0.0) + service
+        args = {"lanes": len(batch.lanes), "prefill": batch.prefill_units, "steps": batch.steps}
+        self._span("device", "slice", started_at, finished_at, args)
+
+    def copy_done(
+        self, copy: residency.Copy, completion: types.Completion, started_at: float, at: float
+    ) -> None:
+        if completion.error is not None:
+            self.record.mover_errors += 1
+            return
+        self.record.copy_bytes.append(completion.bytes)
+        out = copy.direction == "out"
+        track = f"device->{copy.tier}" if out else f"{copy.tier}->device"
+        args = {"pages": len(copy.moves), "bytes": completion.bytes}
+        self._span(track, f"page_{copy.direction}", started_at, at, args)
+
+    def decided(self, host_seconds: float) -> None:
+        self.record.controller_seconds.append(host_seconds)
+
+    def end(self, *, interrupted: bool) -> None:
+        """The run is over: sums that the engine keeps go into the record."""
+        engine = self._engine
+        assert engine is not None
+        counters, moved = engine.controller.counters, engine.controller.memory.moved
+        engine.usage.mark(engine.clock.now(), usage.Use.EMPTY)
+        seconds = engine.usage.seconds
+        record = self.record
+        record.preemptions = counters.preemptions
+        record.recomputed_tokens = counters.recomputed_tokens
+        record.overrun_tokens = counters.overrun_tokens
+        record.stall_seconds = seconds[usage.Use.STALL]
+        record.idle_seconds = seconds[usage.Use.IDLE]
+        record.busy_window_seconds = record.idle_seconds + seconds[usage.Use.RUNNING]
+        record.paged_bytes = {
+            "out": {tier: pages * self._page_bytes for tier, pages in moved.out.items()},
+            "in": {tier: pages * self._page_bytes for tier, pages in moved.into.items()},
+        }
+        record.wasted_bytes = moved.wasted * self._page_bytes
+        record.interrupted = interrupted
+
+    def _note_gap(self, engine: engines.Engine) -> None:
+        """The largest gap in service between tenants that both want the device."""
+        wanting = {session.request.tenant for session in engine.controller.sessions.values()}
+        service = [self._service.get(tenant, 0.0) for tenant in wanting]
+        if len(service) > 1:
+            self.record.service_gap_max = max(
+                self.record.service_gap_max, max(service) - min(service)
+            )
+
+    def _span(
+        self, track: str, name: str, started_at: float, at: float, args: dict[str, Any]
+    ) -> None:
+        self.record.spans.append(
+            records.Span(track, name, started_at - self._start, at - self._start, args)
+        )

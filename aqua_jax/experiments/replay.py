@@ -1,0 +1,153 @@
+"""Replays a workload through an engine, in real time, and keeps what happened.
+
+Knows: arrivals, an engine, a recorder. Does not know: jax, policy, reports.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+
+from aqua_jax.control import errors, types
+from aqua_jax.engine import engine as engines
+from aqua_jax.experiments import recorder, settings
+from aqua_jax.loops import prompt
+from aqua_jax.workloads import generate, prompts, records, shaping, traces
+
+_STEP_SECONDS = 0.1
+
+OnSample = Callable[[records.Sample, int], None]  # the sample, requests finished
+
+
+def arrivals(workload: settings.WorkloadSettings, *, units_max: int) -> list[records.Arrival]:
+    """The requests, lengths scaled so that each fits in `units_max` tokens, at the workload's own rate.
+
+    Raises TraceError or ConfigError.
+    """
+    if workload.trace:
+        drawn = shaping.window(
+            traces.read(workload.trace), workload.requests, seed=workload.seed
+        )
+    else:
+        tenants = {f"tenant{i}": 1.0 for i in range(workload.tenants)} or None
+        drawn = generate.generate(
+            workload.requests,
+            workload.seed,
+            requests_per_second=workload.rate or 1.0,
+            burstiness=workload.burstiness,
+            tenants=tenants,
+        )
+    if workload.prompt_max + workload.output_max > units_max:
+        raise errors.ConfigError(
+            f"workload.prompt_max {workload.prompt_max} + output_max {workload.output_max} is over"
+            f" engine.units_max {units_max}: lower them or raise it"
+        )
+    return shaping.scale(
+        drawn,
+        prompt_scale=workload.prompt_scale,
+        output_scale=workload.output_scale,
+        prompt_max=workload.prompt_max,
+        output_max=workload.output_max,
+    ).arrivals
+
+
+def requests(
+    drawn: Sequence[records.Arrival], workload: settings.WorkloadSettings, *, vocab_size: int
+) -> list[types.Request]:
+    """Requests with token ids, that run to their recorded length (no stop ids)."""
+    made = []
+    for number, arrival in enumerate(drawn):
+        ids = prompts.token_ids(arrival, number, seed=workload.seed, vocab_size=vocab_size)
+        request = prompt.text_request(
+            ids,
+            max_tokens=arrival.output_tokens,
+            temperature=workload.temperature,
+            seed=number,
+        )
+        made.append(dataclasses.replace(request, tenant=arrival.tenant))
+    return made
+
+
+def sustainable_rate(
+    engine: engines.Engine, wanted: Sequence[types.Request], *, seconds: float
+) -> float:
+    """Requests a second that the engine sustains: it is kept full for `seconds`.
+
+    Output tokens a second, from the first token on, over the mean output length.
+    """
+    emitted = 0
+    first_at: float | None = None
+
+    def take(tokens: Sequence[object], reason: str, at: float) -> None:
+        nonlocal emitted, first_at
+        emitted += len(tokens)
+        if first_at is None and tokens:
+            first_at = at
+
+    for request in wanted:
+        engine.submit(request, sink=take)
+    end = engine.clock.now() + seconds
+    while engine.clock.now() < end and not engine.idle:
+        engine.step(end)
+    now = engine.clock.now()
+    engine.drain(0.0)
+    if first_at is None or now <= first_at:
+        raise errors.ConfigError(
+            f"no token came within workload.calibration_seconds={seconds}: raise it"
+        )
+    mean_output = sum(request.steps_max for request in wanted) / len(wanted)
+    return emitted / (now - first_at) / mean_output
+
+
+def run(
+    engine: engines.Engine,
+    keeper: recorder.Recorder,
+    drawn: Sequence[records.Arrival],
+    wanted: Sequence[types.Request],
+    *,
+    on_sample: OnSample,
+    stopped: Callable[[], bool],
+) -> None:
+    """Submits each request at its time and steps the engine until all are done or `stopped()`.
+
+    When stopped, what is in flight is taken in and the rest is aborted.
+    """
+    keeper.begin(engine)
+    start = engine.clock.now()
+    taken = 0
+    while (taken < len(drawn) or not engine.idle) and not stopped():
+        now = engine.clock.now() - start
+        while taken < len(drawn) and drawn[taken].at_seconds <= now:
+            _submit(engine, keeper, drawn[taken], wanted[taken], taken, now)
+            taken += 1
+        wakes_at = now + _STEP_SECONDS
+        if taken < len(drawn):
+            wakes_at = min(wakes_at, drawn[taken].at_seconds)
+        engine.step(start + wakes_at)
+        sample = keeper.sample()
+        if sample is not None:
+            on_sample(sample, sum(request.finished for request in keeper.record.requests))
+    interrupted = stopped()
+    engine.drain(0.0)
+    keeper.end(interrupted=interrupted)
+
+
+def _submit(
+    engine: engines.Engine,
+    keeper: recorder.Recorder,
+    arrival: records.Arrival,
+    request: types.Request,
+    number: int,
+    now: float,
+) -> None:
+    record = records.RequestRecord(
+        id=number,
+        tenant=arrival.tenant,
+        prompt_tokens=arrival.prompt_tokens,
+        scheduled_at=arrival.at_seconds,
+    )
+    sink = keeper.sink(record)
+    try:
+        engine.submit(request, sink=sink)
+    except (errors.RequestError, errors.QueueFullError):
+        record.reason, record.ended_at = "refused", now

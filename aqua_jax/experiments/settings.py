@@ -1,0 +1,267 @@
+"""What a config file says: frozen values, checked when they are made.
+
+Knows: names, units, ranges. Does not know: flags, files, jax. A config file
+returns an `Experiment`; `overrides.py` lays command-line values over it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from aqua_jax.control import errors
+from aqua_jax.control.policies import base, registry
+
+MOVERS = ("reference", "xla")
+TIER_KINDS = ("peer", "host")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class WorkloadSettings:
+    """Requests and when they arrive.
+
+    trace: a file (Azure CSV, Mooncake JSONL, VTC CSV); "": the embedded generator.
+    requests: how many; of a trace, a window of so many drawn by `seed`.
+    rate: requests a second; 0: `load` times what the machine sustains, measured first.
+    calibration_seconds: how long that measurement runs.
+    prompt_scale, output_scale: factors on the lengths; prompt_max, output_max: limits in tokens.
+    burstiness: coefficient of variation of the generator's gaps, 1 is Poisson.
+    tenants: of the generator, how many share the requests evenly; 0: none.
+    temperature: of sampling; 0 is greedy.
+    """
+
+    trace: str = ""
+    requests: int = 128
+    rate: float = 0.0
+    load: float = 2.0
+    calibration_seconds: float = 2.0
+    seed: int = 0
+    prompt_scale: float = 1 / 32
+    output_scale: float = 1 / 2
+    prompt_max: int = 256
+    output_max: int = 256
+    burstiness: float = 1.0
+    tenants: int = 0
+    temperature: float = 0.0
+
+    def __post_init__(self) -> None:
+        _at_least("workload", self, 1, "requests", "prompt_max", "output_max")
+        _at_least("workload", self, 0, "rate", "burstiness", "tenants", "temperature")
+        _above("workload", self, "load", "calibration_seconds", "prompt_scale", "output_scale")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ModelSettings:
+    """The model. build(name, seed) -> a `loops.forward.CausalModel`; not set from the command line.
+
+    shards: devices over which it is tensor parallel.
+    """
+
+    build: Callable[[str, int], Any]
+    name: str = "demo"
+    seed: int = 0
+    shards: int = 1
+
+    def __post_init__(self) -> None:
+        _at_least("model", self, 1, "shards")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EngineSettings:
+    """Slices. Lengths in tokens; units_max: prompt and output of one session.
+
+    chunk_tokens: rows of one prefill program; chunks_max: such programs in a slice.
+    steps_max, steps_contended: decode steps of a slice when nobody waits, when somebody does.
+    ahead_seconds: a slice is dispatched this long before the one in flight should end.
+    early_pages: pages of likely victims copied out early in a slice.
+    """
+
+    lanes: int = 32
+    chunk_tokens: int = 64
+    chunks_max: int = 2
+    page_tokens: int = 16
+    units_max: int = 512
+    steps_max: int = 8
+    steps_contended: int = 4
+    tile_rows: int = 32
+    exact: bool = True
+    ahead_seconds: float = 0.004
+    early_pages: int = 8
+
+    def __post_init__(self) -> None:
+        names = [f.name for f in dataclasses.fields(self) if f.type == "int"]
+        _at_least("engine", self, 1, *(n for n in names if n != "early_pages"))
+        _at_least("engine", self, 0, "early_pages", "ahead_seconds")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class TierSettings:
+    """Memory off the device. kind: peer (the next device) or host (pinned).
+
+    bytes: capacity over all shards. link: of `emulate.links`; "": real speed.
+    """
+
+    kind: str
+    bytes: int
+    link: str = ""
+
+    def __post_init__(self) -> None:
+        _one_of("memory.tiers.*.kind", self.kind, TIER_KINDS)
+        _at_least("memory.tiers.*", self, 1, "bytes")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MoverFaults:
+    """Faults of the mover, rates in 0..1, drawn by seed; for tests of what must not change."""
+
+    seed: int = 0
+    fail: float = 0.0
+    delay: float = 0.0
+    delay_seconds: float = 0.02
+    reorder: float = 0.0
+    corrupt: float = 0.0
+
+    def __post_init__(self) -> None:
+        _at_least("memory.faults", self, 0, "fail", "delay", "delay_seconds", "reorder", "corrupt")
+        if self.fail + self.delay + self.reorder + self.corrupt > 1:
+            raise errors.ConfigError("memory.faults: the rates add up to more than 1")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class MemorySettings:
+    """The pool and what stands behind it. tiers: name -> tier, nearest first.
+
+    pool_pages: scratch page included. verify: checksum every copy.
+    """
+
+    pool_pages: int = 97
+    mover: str = "xla"
+    tiers: Mapping[str, TierSettings] = dataclasses.field(default_factory=dict)
+    verify: bool = False
+    faults: MoverFaults = dataclasses.field(default_factory=MoverFaults)
+
+    def __post_init__(self) -> None:
+        _one_of("memory.mover", self.mover, MOVERS)
+        _at_least("memory", self, 2, "pool_pages")
+        if self.faults.corrupt and not self.verify:
+            raise errors.ConfigError(
+                "memory.faults.corrupt without memory.verify would let corrupt bytes through:"
+                " set memory.verify=True"
+            )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LinkSettings:
+    """An emulated link, undilated: seconds = latency_seconds + bytes / bytes_per_second."""
+
+    latency_seconds: float
+    bytes_per_second: float
+
+    def __post_init__(self) -> None:
+        _at_least("emulate.links.*", self, 0, "latency_seconds")
+        _above("emulate.links.*", self, "bytes_per_second")
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class EmulateSettings:
+    """Another machine's times under dilation. dilation 0: no emulation.
+
+    dilation: clock seconds for one emulated second. step_seconds: of one decode
+    step; step_unit_seconds: more for each cached unit of the sessions in it;
+    prefill_unit_seconds: of one prefill token. page_bytes: what one page stands for.
+    links: name -> link, undilated.
+    """
+
+    dilation: float = 0.0
+    step_seconds: float = 0.0
+    step_unit_seconds: float = 0.0
+    prefill_unit_seconds: float = 0.0
+    page_bytes: int = 0
+    links: Mapping[str, LinkSettings] = dataclasses.field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        _at_least(
+            "emulate", self, 0, "dilation", "step_seconds", "step_unit_seconds",
+            "prefill_unit_seconds", "page_bytes",
+        )  # fmt: skip
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class ReportSettings:
+    """baselines: arms that the others are compared with, comma-separated. note: said in the report."""
+
+    baselines: str = "fcfs"
+    note: str = ""
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Experiment:
+    """A whole config. arm_settings: arm -> nested settings laid over the rest.
+
+    arms: names to run, comma-separated, in this order. devices: CPU devices to make.
+    repeats: workload seeds seed, seed + 1, ...; ratios are medians over them.
+    """
+
+    model: ModelSettings
+    arm_settings: Mapping[str, Mapping[str, Any]]
+    arms: str = ""
+    seed: int = 0
+    devices: int = 2
+    repeats: int = 1
+    workload: WorkloadSettings = dataclasses.field(default_factory=WorkloadSettings)
+    engine: EngineSettings = dataclasses.field(default_factory=EngineSettings)
+    memory: MemorySettings = dataclasses.field(default_factory=MemorySettings)
+    policy: base.PolicySettings = dataclasses.field(default_factory=base.PolicySettings)
+    emulate: EmulateSettings = dataclasses.field(default_factory=EmulateSettings)
+    report: ReportSettings = dataclasses.field(default_factory=ReportSettings)
+
+    def __post_init__(self) -> None:
+        _at_least("config", self, 1, "devices", "repeats")
+        if self.policy.name not in registry.POLICIES:
+            raise errors.ConfigError(
+                f"unknown policy.name {self.policy.name!r}"
+                f"{errors.close_match(self.policy.name, registry.POLICIES)}"
+            )
+        for arm in self.arm_names:
+            if arm not in self.arm_settings:
+                raise errors.ConfigError(
+                    f"unknown arm {arm!r}{errors.close_match(arm, self.arm_settings)}"
+                )
+        for name, tier in self.memory.tiers.items():
+            if tier.link and tier.link not in self.emulate.links:
+                raise errors.ConfigError(
+                    f"memory.tiers.{name}.link is {tier.link!r}"
+                    f"{errors.close_match(tier.link, self.emulate.links)}"
+                )
+
+    @property
+    def arm_names(self) -> list[str]:
+        """The arms to run, in order; all when none is selected."""
+        names = [name.strip() for name in self.arms.split(",") if name.strip()]
+        return names or list(self.arm_settings)
+
+    @property
+    def evidence(self) -> str:
+        """What its figures are."""
+        return "emulated" if self.emulate.dilation else "measured"
+
+
+def _at_least(head: str, value: Any, least: float, *names: str) -> None:
+    for name in names:
+        number = getattr(value, name)
+        if not (math.isfinite(number) and number >= least):
+            raise errors.ConfigError(f"{head}.{name} is {number}; give a number of at least {least}")
+
+
+def _above(head: str, value: Any, *names: str) -> None:
+    for name in names:
+        number = getattr(value, name)
+        if not (math.isfinite(number) and number > 0):
+            raise errors.ConfigError(f"{head}.{name} is {number}; give a finite number above 0")
+
+
+def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise errors.ConfigError(f"unknown {name} {value!r}{errors.close_match(value, known)}")
