@@ -23,7 +23,7 @@ from ml_collections import config_flags
 
 from aqua_jax.control import errors
 from aqua_jax.experiments import overrides, settings, trial
-from aqua_jax.workloads import headline, live, tables
+from aqua_jax.workloads import live, tables
 
 _WRONG_INPUT = 2
 _INTERRUPTED = 130
@@ -85,14 +85,15 @@ def _run_all(
     """The reports, in order of seed; each is shown as it comes."""
     reports = []
     for number, one in enumerate(trials):
-        folder = workdir / f"seed{experiment.workload.seed + number}" if len(trials) > 1 else workdir
+        folder = (
+            workdir / f"seed{experiment.workload.seed + number}" if len(trials) > 1 else workdir
+        )
         with live.LiveView(console=console) as view:
             result = one.run(folder, view, stopped=stop)
         console.print()
         tables.show(result.report, console)
         if experiment.report.note:
             console.print(experiment.report.note)
-        console.print(headline.headline(result.report), style="bold")
         console.print(f"report: {result.paths['report.html']}", soft_wrap=True)
         reports.append(result.report)
         if stop.asked:

@@ -86,7 +86,7 @@ class Machine:
                 name,
                 pages.PagePool(self._arenas[name].space, self._slots(tier)),
             )
-            for name, tier in arm.memory.tiers.items()
+            for name, tier in arm.memory.nearest_first
         ]
         memory = residency.Residency(
             pages.PagePool(_POOL_SPACE, arm.memory.pool_pages, reserved=1),
@@ -124,7 +124,9 @@ class Machine:
             )
         sharding: Sharding = SingleDeviceSharding(devices[shards])
         if len(devices) >= 2 * shards and shards > 1:
-            sharding = NamedSharding(text.tensor_mesh(devices[shards : 2 * shards]), programs.POOL_SPEC)
+            sharding = NamedSharding(
+                text.tensor_mesh(devices[shards : 2 * shards]), programs.POOL_SPEC
+            )
         return arenas.DeviceArena(space, self._slots(tier), page_shape, dtype, sharding=sharding)
 
     def _slots(self, tier: settings.TierSettings) -> int:
@@ -232,7 +234,9 @@ def _largest_tiers(arms: Sequence[settings.Experiment]) -> dict[str, settings.Ti
         for name, tier in arm.memory.tiers.items():
             known = largest.get(name)
             if known is not None and known.kind != tier.kind:
-                raise errors.ConfigError(f"tier {name!r} is {known.kind} in one arm, {tier.kind} in another")
+                raise errors.ConfigError(
+                    f"tier {name!r} is {known.kind} in one arm, {tier.kind} in another"
+                )
             if known is None or tier.bytes > known.bytes:
                 largest[name] = tier
     return largest

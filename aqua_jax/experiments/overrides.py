@@ -20,8 +20,12 @@ from aqua_jax.experiments import settings
 
 
 def to_config_dict(experiment: settings.Experiment) -> ml_collections.ConfigDict:
-    """The settings as flags see them: nested, same names."""
-    return ml_collections.ConfigDict(_plain(experiment))
+    """The settings as flags see them: nested, same names.
+
+    A ConfigDict forgets the order of its keys, so the order of the arms is kept in `arms`.
+    """
+    ordered = dataclasses.replace(experiment, arms=",".join(experiment.arm_names))
+    return ml_collections.ConfigDict(_plain(ordered))
 
 
 def experiment(config: ml_collections.ConfigDict) -> settings.Experiment:

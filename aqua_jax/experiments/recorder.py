@@ -69,7 +69,9 @@ class Recorder(observer.Observer):
             at_seconds=at,
             running=states[types.State.RUNNING],
             waiting_first=self._waiting_first,
-            away=states[types.State.AWAY] + states[types.State.LEAVING] + states[types.State.ARRIVING],
+            away=states[types.State.AWAY]
+            + states[types.State.LEAVING]
+            + states[types.State.ARRIVING],
             pages=pages,
             tokens_emitted=self._tokens,
         )

@@ -25,9 +25,7 @@ def arrivals(workload: settings.WorkloadSettings, *, units_max: int) -> list[rec
     Raises TraceError or ConfigError.
     """
     if workload.trace:
-        drawn = shaping.window(
-            traces.read(workload.trace), workload.requests, seed=workload.seed
-        )
+        drawn = shaping.window(traces.read(workload.trace), workload.requests, seed=workload.seed)
     else:
         tenants = {f"tenant{i}": 1.0 for i in range(workload.tenants)} or None
         drawn = generate.generate(

@@ -131,7 +131,7 @@ class MoverFaults:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class MemorySettings:
-    """The pool and what stands behind it. tiers: name -> tier, nearest first.
+    """The pool and what stands behind it. tiers: name -> tier; peers are used before hosts.
 
     pool_pages: scratch page included. verify: checksum every copy.
     """
@@ -150,6 +150,13 @@ class MemorySettings:
                 "memory.faults.corrupt without memory.verify would let corrupt bytes through:"
                 " set memory.verify=True"
             )
+
+    @property
+    def nearest_first(self) -> list[tuple[str, TierSettings]]:
+        """The tiers, peers before hosts, by name among themselves."""
+        return sorted(
+            self.tiers.items(), key=lambda item: (TIER_KINDS.index(item[1].kind), item[0])
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -252,7 +259,9 @@ def _at_least(head: str, value: Any, least: float, *names: str) -> None:
     for name in names:
         number = getattr(value, name)
         if not (math.isfinite(number) and number >= least):
-            raise errors.ConfigError(f"{head}.{name} is {number}; give a number of at least {least}")
+            raise errors.ConfigError(
+                f"{head}.{name} is {number}; give a number of at least {least}"
+            )
 
 
 def _above(head: str, value: Any, *names: str) -> None:
