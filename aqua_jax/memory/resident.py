@@ -115,6 +115,15 @@ class ResidentArray:
         if array is not None:
             jax.block_until_ready(array)
 
+    def check_integrity(self) -> None:
+        """Raises unless the array is live, where it was registered, and nobody else took it."""
+        array = self._live()
+        if array.is_deleted() or _addresses(array) != self._addresses:
+            raise errors.InternalError(
+                f"{self.label} should lie at {self._addresses}, but its handle is "
+                f"{'deleted' if array.is_deleted() else _addresses(array)}"
+            )
+
     def _live(self) -> jax.Array:
         self._check_open()
         if self._array is None:

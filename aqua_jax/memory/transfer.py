@@ -26,10 +26,12 @@ def check(source: jax.sharding.Sharding, target: jax.sharding.Sharding) -> None:
 
 
 def send(staged: jax.Array, target: jax.sharding.Sharding) -> jax.Array:
-    """`staged` on the devices of `target`. Enqueues and returns.
+    """`staged` on the devices of `target`, or itself where it is there. Enqueues and returns.
 
     Served: equal layouts on any devices, and a mesh and a single device.
     """
+    if staged.sharding == target:
+        return staged
     layout = _layout(staged.sharding, target)
     if layout == "equal":
         return jax.device_put(staged, target)

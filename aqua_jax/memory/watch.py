@@ -2,10 +2,14 @@
 
 Knows: jax arrays become ready, in the order in which they were handed over.
 Does not know: what they hold. The engine waits only in its clock.
+
+A process that exits while a watcher waits inside XLA would abort, so watchers
+that were not closed are closed (bounded) before the interpreter goes.
 """
 
 from __future__ import annotations
 
+import atexit
 import queue
 import threading
 from collections.abc import Callable
@@ -17,6 +21,7 @@ from aqua_jax.control import clock as clocks
 from aqua_jax.control import tickets
 
 _CLOSE_SECONDS = 10.0
+_open: set[ReadyWatcher] = set()
 
 
 class ReadyWatcher:
@@ -31,6 +36,7 @@ class ReadyWatcher:
         self._queue: queue.SimpleQueue[Any] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._work, name=name, daemon=True)
         self._thread.start()
+        _open.add(self)
 
     def watch(
         self,
@@ -42,7 +48,8 @@ class ReadyWatcher:
         self._queue.put((arrays, ticket, finish))
 
     def close(self) -> None:
-        """Waits (bounded) for what is watched, then ends the thread."""
+        """Waits (bounded) for what is watched, then ends the thread. Idempotent."""
+        _open.discard(self)
         self._queue.put(None)
         self._thread.join(_CLOSE_SECONDS)
 
@@ -58,3 +65,12 @@ class ReadyWatcher:
                 ticket.complete(result, at=self._clock.now())
             del item, arrays, finish
             self._clock.wake()
+
+
+def _close_all() -> None:
+    for watcher in list(_open):
+        watcher.close()
+
+
+# After jax registered its own, so it runs before the backends are torn down.
+atexit.register(_close_all)

@@ -61,6 +61,7 @@ def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     yield Bench(mover, stores, clock)
     mover.close()
     for store in stores.values():
+        store.check_integrity()
         store.close()
 
 

@@ -33,9 +33,9 @@ def test_padding_reads_and_writes_scratch_only() -> None:
 
 
 def test_large_pages_make_small_batches() -> None:
-    """Staging is bounded: pages of 96 MiB go in batches of two, not of 64."""
+    """Staging is bounded: pages of 24 MiB go in batches of two, not of 64."""
     arena = _arena(slots=1, page_shape=(1,))
-    arena.page_shape = (96 * types.MIB // 4,)
+    arena.page_shape = (24 * types.MIB // 4,)
     assert arena.batch_pages_max == 2
     assert arena.buckets() == [1, 2]
 

@@ -156,6 +156,14 @@ def test_a_donating_read_is_caught(plain: resident.ResidentArray) -> None:
         plain.read(ADD_ONE)
 
 
+def test_integrity(plain: resident.ResidentArray) -> None:
+    plain.run(ADD_ONE)
+    plain.check_integrity()
+    plain._live().delete()
+    with pytest.raises(errors.InternalError, match=r"pool 7 should lie at .* handle is deleted"):
+        plain.check_integrity()
+
+
 def test_closed_for_good(plain: resident.ResidentArray) -> None:
     plain.close()
     plain.close()

@@ -2,12 +2,19 @@
 
 from __future__ import annotations
 
+import pathlib
+import subprocess
+import sys
+import textwrap
+
 import jax.numpy as jnp
 import pytest
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import tickets
 from aqua_jax.memory import watch
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def test_tickets_complete_in_order_with_their_results() -> None:
@@ -47,3 +54,22 @@ def test_a_completion_ends_the_engines_wait() -> None:
         assert clock.now() < 10
     assert clock.now() < 10
     watcher.close()
+
+
+def test_a_process_may_exit_while_arrays_are_watched() -> None:
+    """The thread must not be caught inside XLA by the end of the interpreter."""
+    script = """
+        import jax, jax.numpy as jnp
+        from aqua_jax.control import clock, tickets
+        from aqua_jax.memory import watch
+        square = jnp.full((512, 512), 0.01)
+        busy = jax.jit(lambda x: jax.lax.fori_loop(0, 300, lambda _, y: jnp.tanh(y @ x), x))
+        busy(square).block_until_ready()
+        watcher = watch.ReadyWatcher(clock.MonotonicClock(), "test")
+        ticket = tickets.Ticket("watched")
+        watcher.watch(busy(square), ticket)
+        assert not ticket.done()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(script)]
+    finished = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60)
+    assert finished.returncode == 0, finished.stderr
