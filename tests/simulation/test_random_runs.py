@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import pytest
 
-from tests.simulation import harness
+from aqua_jax.simulation import toy
+from tests.simulation import harness, scenarios
 
 SEEDS = 800
 SEEDS_LONG = 20_000
@@ -48,7 +49,7 @@ def test_many_random_runs() -> None:
 
 @pytest.mark.parametrize("seed", range(3))
 def test_a_seed_replays_exactly(seed: int) -> None:
-    first, second = harness.run(harness.draw(seed)), harness.run(harness.draw(seed))
+    first, second = harness.run(scenarios.draw(seed)), harness.run(scenarios.draw(seed))
     assert first == second
     assert first.counts["decisions"] > 0
 
@@ -56,7 +57,7 @@ def test_a_seed_replays_exactly(seed: int) -> None:
 def test_a_failing_seed_is_named_with_the_command_that_replays_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(harness.toy, "expected_tokens", lambda request: [0] * request.steps_max)
+    monkeypatch.setattr(toy, "expected_tokens", lambda request: [0] * request.steps_max)
     with pytest.raises(harness.WrongTokensError) as caught:
         harness.run_seeds([7])
     assert caught.value.__notes__ == ["seed 7; replay: python -m tests.simulation.harness 7"]
