@@ -34,16 +34,15 @@ def model() -> llama.CausalLlama:
     return llama.CausalLlama(shapes.TINY, seed=1)
 
 
-@functools.cache
 def runner(*, shards: int = 1, **limits: int | bool) -> text.TextRunner:
     """A runner that is shared by all tests which ask for the same."""
-    return text.TextRunner(
-        model(),
-        dataclasses.replace(LIMITS, **limits),
-        space=0,
-        clock=CLOCK,
-        mesh=text.tensor_mesh(jax.devices()[:shards]),
-    )
+    return _runner(shards, dataclasses.replace(LIMITS, **limits))
+
+
+@functools.cache
+def _runner(shards: int, limits: text.TextLimits) -> text.TextRunner:
+    mesh = text.tensor_mesh(jax.devices()[:shards])
+    return text.TextRunner(model(), limits, space=0, clock=CLOCK, mesh=mesh)
 
 
 def prompt_ids(count: int, *, seed: int = 0) -> list[int]:

@@ -69,9 +69,8 @@ def test_logits_are_equal_to_the_bit_for_any_rows_and_chunks():
         np.testing.assert_array_equal(logits(rows=rows, at_once=at_once), expected)
 
 
-def test_logits_are_close_for_any_number_of_shards():
+def test_logits_of_four_shards_are_those_of_one_but_for_rounding():
     whole = logits(rows=64, at_once=64)
     assert whole.shape == (UNITS, shapes.TINY.vocab)
-    for shards in (2, 4):
-        found = logits(rows=64, at_once=64, shards=shards)
-        np.testing.assert_allclose(found, whole, atol=1e-4)
+    # Two are covered by the runner's tests.
+    np.testing.assert_allclose(logits(rows=64, at_once=64, shards=4), whole, atol=1e-4)

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import re
+from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aqua_jax.loops import programs, steps, text
+from aqua_jax.loops import lanes, programs, steps, text
 from tests.loops import harness
 
 # Not the harness's number of pages: the pool's shape must be found nowhere else in the program.
@@ -19,11 +22,15 @@ SIZES = steps.Sizes(
 )  # fmt: skip
 
 
+@functools.cache
+def compiled(compiling: Callable[..., programs.Program], shards: int) -> programs.Program:
+    return compiling(harness.model(), SIZES, text.tensor_mesh(jax.devices()[:shards]))
+
+
 @pytest.mark.parametrize("shards", [1, 2])
 @pytest.mark.parametrize("compiling", [programs.compile_prefill, programs.compile_decode])
 def test_no_program_copies_the_pool(compiling, shards):
-    mesh = text.tensor_mesh(jax.devices()[:shards])
-    program = compiling(harness.model(), SIZES, mesh)
+    program = compiled(compiling, shards)
     pages, layers, *rest, kv_heads, head_dim = programs.pool_shape(harness.model(), SIZES)
     sides, page_tokens = rest
     shape = f"{pages},{layers},{sides},{page_tokens},{kv_heads // shards},{head_dim}"
@@ -34,10 +41,11 @@ def test_no_program_copies_the_pool(compiling, shards):
 
 
 def test_other_operands_are_refused_not_recompiled():
-    run = harness.runner()
-    program = programs.compile_decode(harness.model(), SIZES, text.tensor_mesh(jax.devices()[:1]))
-    with pytest.raises(TypeError, match="differ"):
-        run.pool.run(program.run, None, None, np.zeros(3, np.int32))
+    program = compiled(programs.compile_decode, 1)
+    pool = jnp.zeros(programs.pool_shape(harness.model(), SIZES))
+    packed = np.zeros(program.operands.size + 1, np.int32)
+    with pytest.raises(TypeError, match="differ from the types for which"):
+        program.run(pool, harness.model().params, lanes.empty(SIZES.lanes), packed)
 
 
 def test_nothing_compiles_or_moves_after_warm_up():
@@ -60,7 +68,7 @@ def test_nothing_compiles_or_moves_after_warm_up():
             for _ in range(10):
                 _varied_slice(run, rng)
         assert not [event for event in events if event.startswith("/jax/core/compile")]
-        jax.jit(lambda x: x + 1)(jax.numpy.ones(3))
+        jax.jit(lambda x: x + 1)(jnp.ones(3))
         assert [event for event in events if event.startswith("/jax/core/compile")], "it listens"
     finally:
         jax.monitoring.clear_event_listeners()
@@ -74,15 +82,15 @@ def test_nothing_compiles_or_moves_after_warm_up():
 def _varied_slice(run: text.TextRunner, rng: random.Random) -> None:
     """A prefill of any length, alone or with others, and steps of any number."""
     count = rng.randint(1, run.lanes)
-    lanes = rng.sample(range(run.lanes), count)
+    chosen = rng.sample(range(run.lanes), count)
     seats = [
         harness.seat(rng.randint(2, 100), range(1 + 10 * lane, 11 + 10 * lane),
                      temperature=rng.choice([0.0, 1.0]))
-        for lane in lanes
+        for lane in chosen
     ]  # fmt: skip
     most = rng.randint(1, run.steps_max)
     plans = [
         who.plan(lane, prefill=who.session.known, steps=rng.randint(1, most))
-        for who, lane in zip(seats, lanes, strict=True)
+        for who, lane in zip(seats, chosen, strict=True)
     ]
     harness.run_slice(run, seats, *plans)
