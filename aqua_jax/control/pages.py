@@ -111,7 +111,8 @@ class PagePool:
             count = owners.get(owner, 0)
             if not count:
                 raise errors.InternalError(
-                    f"session {owner} releases page {page} of space {self.space}, owned by {sorted(owners)}"
+                    f"session {owner} releases page {page} of space {self.space},"
+                    f" owned by {sorted(owners)}"
                 )
             if count > 1:
                 owners[owner] = count - 1
@@ -130,18 +131,20 @@ class PagePool:
                 )
             if self._writer[page]:
                 raise errors.InternalError(
-                    f"copy {ticket} reads page {page} of space {self.space} which copy {self._writer[page]} writes"
+                    f"copy {ticket} reads page {page} of space {self.space},"
+                    f" which copy {self._writer[page]} writes"
                 )
             self._readers[page] += 1
         self._reads[ticket] = self._reads.get(ticket, ()) + tuple(pages)
 
     def begin_write(self, pages: Sequence[int], ticket: int) -> None:
-        """A copy into `pages` was submitted: nothing else may touch them until `end_copy(ticket)`."""
+        """A copy into `pages` was submitted: nothing else touches them until `end_copy(ticket)`."""
         for page in pages:
             if self._is_free[page] or self._writer[page] or self._readers[page]:
                 raise errors.InternalError(
-                    f"copy {ticket} writes page {page} of space {self.space}: free={self._is_free[page]},"
-                    f" writer={self._writer[page]}, readers={self._readers[page]}"
+                    f"copy {ticket} writes page {page} of space {self.space}:"
+                    f" free={self._is_free[page]}, writer={self._writer[page]},"
+                    f" readers={self._readers[page]}"
                 )
             self._writer[page] = ticket
         self._writes[ticket] = self._writes.get(ticket, ()) + tuple(pages)
@@ -186,7 +189,8 @@ class PagePool:
             if idle != self._is_free[page]:
                 raise errors.InternalError(
                     f"page {page} of space {self.space}: free={self._is_free[page]} but owners"
-                    f" {self._owners[page]}, readers {self._readers[page]}, writer {self._writer[page]},"
+                    f" {self._owners[page]}, readers {self._readers[page]},"
+                    f" writer {self._writer[page]},"
                     f" busy until {self._busy_until[page]} of {self.completed_dispatch}"
                 )
             if self._writer[page] and self._readers[page]:

@@ -315,7 +315,8 @@ class Residency:
         for session, holding in self._holdings.items():
             if len(holding.device) not in (0, len(holding.away)):
                 raise errors.InternalError(
-                    f"session {session} has {len(holding.device)} device pages and {len(holding.away)} in all"
+                    f"session {session} has {len(holding.device)} device pages"
+                    f" and {len(holding.away)} in all"
                 )
             for page in holding.device:
                 if page in seen or self.device.is_free(page):

@@ -126,7 +126,7 @@ class Engine:
         return stream
 
     def abort(self, id: int) -> None:
-        """Ends a session wherever it stands, at the engine's next step. Any thread; unknown ids are over."""
+        """Ends a session wherever it stands, at the engine's next step. Any thread."""
         self._post("abort", id)
 
     # -- the engine's thread -----------------------------------------------------------------
@@ -176,7 +176,7 @@ class Engine:
         self.runner.close()
 
     def check_integrity(self) -> None:
-        """The controller's invariants, and that engine and controller agree. Raises InternalError."""
+        """The controller's invariants, and that the engine agrees. Raises InternalError."""
         self.controller.check_integrity()
         if set(self.controller.sessions) != set(self._streams):
             raise errors.InternalError("the engine's streams and the controller's sessions differ")
@@ -366,21 +366,21 @@ class Engine:
         deadline = self.clock.now() + self.settings.drain_seconds
         while self._flights and self.clock.now() < deadline:
             if not self._take_slices():
-                self.clock.wait([f.ticket for f in self._flights], deadline)
+                self.clock.wait([flight.ticket for flight in self._flights], deadline)
         self._settle_copies()
-        if self._flights:
-            raise errors.InternalError(
-                f"{len(self._flights)} slices did not end within drain_seconds={self.settings.drain_seconds}"
-            )
+        self._check_settled(len(self._flights), "slices")
 
     def _settle_copies(self) -> None:
         deadline = self.clock.now() + self.settings.drain_seconds
         while self._copies and self.clock.now() < deadline:
             if not self._take_copies():
-                self.clock.wait([f.ticket for f in self._copies.values()], deadline)
-        if self._copies:
+                self.clock.wait([flight.ticket for flight in self._copies.values()], deadline)
+        self._check_settled(len(self._copies), "copies")
+
+    def _check_settled(self, count: int, what: str) -> None:
+        if count:
             raise errors.InternalError(
-                f"{len(self._copies)} copies did not end within drain_seconds={self.settings.drain_seconds}"
+                f"{count} {what} did not end within drain_seconds={self.settings.drain_seconds}"
             )
 
     def _wait_for(self, ticket: tickets.Ticket) -> None:
@@ -407,6 +407,6 @@ def _check_request(request: types.Request, runner: protocols.Runner) -> None:
     units = request.prompt_units + request.steps_max - 1
     if units > runner.units_max:
         raise errors.RequestError(
-            f"{request.prompt_units} prompt units and up to {request.steps_max} more need {units} units;"
-            f" a session of this runner holds {runner.units_max}"
+            f"{request.prompt_units} prompt units and up to {request.steps_max} more need {units}"
+            f" units; a session of this runner holds {runner.units_max}"
         )

@@ -1,0 +1,206 @@
+"""Who is let in, and who makes room: the walk over the queue.
+
+Knows: the policy's order and its word on displacing, pages and lanes. Does
+not know: what a slice runs. Nothing here knows which policy it is.
+
+Pages are given out in order: running sessions first, with what they will want
+one slice ahead; then the queue, one session after the other. One that does
+not fit waits for pages that are on their way (`incoming`), or displaces
+running ones if the policy says so, or is passed by later ones, a bounded
+number of times.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterable, Sequence
+
+from aqua_jax.control import slices, stage, types
+
+
+class Admission:
+    """Changes the stage while a slice is decided; copies go into the slice."""
+
+    def __init__(
+        self, settings: slices.ControllerSettings, on_stage: stage.Stage, shaper: slices.Shaper
+    ) -> None:
+        self._settings = settings
+        self._stage = on_stage
+        self._policy = on_stage.policy
+        self._memory = on_stage.memory
+        self._shaper = shaper
+
+    def keep_room_for_growth(
+        self, slice_: slices.Slice, finishing: Iterable[types.Session], now: float
+    ) -> None:
+        """Running sessions continue first: if they would run out of pages, some make room.
+
+        Looks one slice ahead, because a victim's pages turn FREE only when
+        the slice in flight has completed.
+        """
+        running = self._stage.runnable()
+        self.count_pages(slice_, running, finishing)
+        while slice_.available + slice_.incoming < 0:
+            if len(running) + len(self._stage.paused) < 2:
+                return
+            victim = self._growth_victim(running)
+            if victim.lane >= 0:
+                running = stage.without(running, victim)
+                slice_.available += self._shaper.growth(victim)
+            slice_.incoming += self._memory.held(victim)
+            slice_.copies += self._stage.evict(victim, now)
+
+    def count_pages(
+        self,
+        slice_: slices.Slice,
+        running: Sequence[types.Session],
+        finishing: Iterable[types.Session],
+    ) -> None:
+        """Sets what is available beyond the growth of `running`, and what is incoming."""
+        device = self._memory.device
+        growth = sum(self._shaper.growth(session) for session in running)
+        slice_.available = device.free_count - growth
+        slice_.incoming = device.pending_count + sum(self._memory.held(s) for s in finishing)
+
+    def walk(self, slice_: slices.Slice, now: float, *, displace: bool) -> None:
+        """Lets in what fits, in the policy's order.
+
+        displace: newcomers join and victims may be chosen. Otherwise only
+        AWAY and PAUSED sessions come back, into pages that are FREE.
+        """
+        slice_.prefilling = [s for s in self._stage.running.values() if s.prefill_left]
+        blocked: list[types.Session] = []
+        for session in list(itertools.islice(self._stage.queue, self._settings.looks_max)):
+            if session.flights:  # its last known unit is not on the host yet
+                if self._policy.backfills:
+                    continue
+                return
+            need = self._pages_to_join(session)
+            if self._stage.has_lane and need <= slice_.available:
+                slice_.available -= need
+                may_join = displace or session.state is not types.State.WAITING
+                if may_join and self._has_rows(session, slice_):
+                    self._join(session, need, slice_, now)
+                    for earlier in blocked:
+                        earlier.passed_over += 1
+                    continue
+                # The pages are kept for it: it joins at a later decision.
+                if self._policy.backfills:
+                    continue
+                return
+            if displace and self._make_room(session, need, slice_, now):
+                continue
+            if not self._policy.backfills or session.passed_over >= self._settings.passes_max:
+                return
+            blocked.append(session)
+
+    def _pages_to_join(self, session: types.Session) -> int:
+        """Pages that must be FREE before the session joins."""
+        request = session.request
+        if self._policy.reserves_output:
+            wanted = self._memory.pages_for(session, request.prompt_units + request.steps_max - 1)
+        elif session.state is types.State.WAITING:
+            rows = min(session.prefill_left, self._settings.chunk_units) or 1
+            wanted = self._memory.pages_for(session, rows)
+        else:
+            wanted = self._shaper.pages_ahead(session)
+        return max(0, wanted - self._memory.held(session))
+
+    def _has_rows(self, session: types.Session, slice_: slices.Slice) -> bool:
+        """True when prefill rows are left for it after those who get them first."""
+        if not session.prefill_left or session.state is not types.State.WAITING:
+            return True
+        key = self._policy.prefill_key(session)
+        before = (s.prefill_left for s in slice_.prefilling if self._policy.prefill_key(s) < key)
+        return sum(before) < self._settings.rows_max
+
+    def _join(self, session: types.Session, pages: int, slice_: slices.Slice, now: float) -> None:
+        if session.state is types.State.WAITING:
+            slice_.joined.add(session.id)
+            slice_.prefilling.append(session)
+        slice_.copies += self._stage.join(session, pages, now)
+
+    def _make_room(
+        self, session: types.Session, need: int, slice_: slices.Slice, now: float
+    ) -> bool:
+        """True when pages and a lane for `session` are on their way, with or without victims."""
+        short = need - max(slice_.available, 0) - slice_.incoming
+        if short > 0:
+            victims = self._page_victims(session, short)
+            if not victims:
+                return False
+            for victim in victims:
+                slice_.incoming += self._memory.held(victim)
+                slice_.copies += self._stage.evict(victim, now)
+        elif not self._stage.has_lane:
+            victim = self._lane_victim(session)
+            if victim is None:
+                return False
+            self._stage.pause(victim)
+            if need <= slice_.available and self._has_rows(session, slice_):
+                slice_.available -= need
+                self._join(session, need, slice_, now)
+                return True
+        slice_.incoming -= max(0, need - max(slice_.available, 0))
+        slice_.available = 0
+        return True
+
+    def _page_victims(self, waiting: types.Session, short: int) -> list[types.Session]:
+        """Most-served sessions whose pages cover `short`; empty when they cannot."""
+        chosen: list[types.Session] = []
+        slots_free = self._memory.slots_free
+        candidates = [*self._stage.paused_last_first(), *reversed(self._stage.runnable())]
+        for victim in candidates:
+            if self._may_displace(waiting, victim, slots_free):
+                chosen.append(victim)
+                short -= self._memory.held(victim)
+                slots_free -= self._slots_wanted(victim)
+            if short <= 0:
+                return chosen
+        return []
+
+    def _lane_victim(self, waiting: types.Session) -> types.Session | None:
+        """The most-served session that may be displaced; it keeps its pages."""
+        for victim in reversed(self._stage.runnable()):
+            if self._may_displace(waiting, victim, self._memory.slots_free):
+                return victim
+        return None
+
+    def _may_displace(self, waiting: types.Session, victim: types.Session, slots_free: int) -> bool:
+        """The policy's word, and: nobody loses its state over and over for nothing.
+
+        One that would recompute keeps its state until it has gained
+        something since it got its lane, or two sessions could take turns at
+        the same prefill for ever; unless nobody else gets on.
+        """
+        if victim is waiting:
+            return False
+        if victim.state is types.State.PAUSED:
+            allowed = victim.parked or self._policy.key(waiting) < self._policy.key(victim)
+        else:
+            allowed = self._policy.may_displace(waiting, victim)
+        if not allowed:
+            return False
+        gained = victim.planned_known > victim.known_at_join
+        if gained or (self._pages_out(victim, slots_free) and not victim.fragile):
+            return True
+        return not self._stage.running
+
+    def _growth_victim(self, running: Sequence[types.Session]) -> types.Session:
+        """PAUSED before running, the last in order; if that would recompute, the latest arrival.
+
+        Recomputing charges for work that is lost, so victims chosen by
+        service could take turns for ever; the oldest must stay.
+        """
+        candidates = [*self._stage.paused_last_first(), *reversed(running)]
+        first = next((s for s in candidates if not s.fragile), candidates[0])
+        if not first.fragile and self._pages_out(first, self._memory.slots_free):
+            return first
+        return max(candidates, key=lambda session: session.id)
+
+    def _pages_out(self, session: types.Session, slots_free: int) -> bool:
+        """True when leaving would not mean to recompute."""
+        return self._policy.pages_out and self._slots_wanted(session) <= slots_free
+
+    def _slots_wanted(self, session: types.Session) -> int:
+        return self._memory.slots_wanted(session, units=session.planned_cached)

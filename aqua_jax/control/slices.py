@@ -1,0 +1,158 @@
+"""The shape of one slice: how many steps, whose prefill rows, how many pages each.
+
+Knows: lanes' sessions, rows, steps, FREE pages. Does not know: who was let in
+(`admission.py`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+
+from aqua_jax.control import errors, residency, stage, types
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class ControllerSettings:
+    """Limits of a slice and of the queue.
+
+    lanes: sessions in a slice. chunk_units: rows of one prefill program.
+    chunks_max: prefill programs in a slice. steps_max: steps when nobody waits;
+    steps_contended: steps when somebody does, so that a newcomer waits less.
+    sessions_max: living sessions. looks_max: waiting sessions looked at per
+    decision. passes_max: later ones admitted past one that does not fit.
+    early_pages: pages of likely victims copied out early per slice.
+    """
+
+    lanes: int
+    chunk_units: int
+    steps_max: int
+    chunks_max: int = 2
+    steps_contended: int = 4
+    sessions_max: int = 100_000
+    looks_max: int = 8
+    passes_max: int = 4
+    early_pages: int = 8
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, least = getattr(self, field.name), int(field.name != "early_pages")
+            if value < least:
+                raise errors.ConfigError(f"{field.name} is {value}; give at least {least}")
+
+    @property
+    def rows_max(self) -> int:
+        """Prefill rows of a slice."""
+        return self.chunks_max * self.chunk_units
+
+
+@dataclasses.dataclass(slots=True)
+class Slice:
+    """A slice being decided.
+
+    available: FREE pages beyond the needs of running sessions. incoming: pages
+    that turn FREE with nothing more to do. joined: WAITING sessions let in just
+    now. copies: to be submitted before it is dispatched.
+    """
+
+    steps: int
+    available: int = 0
+    incoming: int = 0
+    prefilling: list[types.Session] = dataclasses.field(default_factory=list)
+    joined: set[int] = dataclasses.field(default_factory=set)
+    copies: list[residency.Copy] = dataclasses.field(default_factory=list)
+
+
+class Shaper:
+    """Makes lane plans out of the sessions on the stage."""
+
+    def __init__(self, settings: ControllerSettings, on_stage: stage.Stage) -> None:
+        self._settings = settings
+        self._stage = on_stage
+        self._memory = on_stage.memory
+
+    def begin(self) -> Slice:
+        """An empty slice: many steps when the set is stable and nobody waits, few otherwise."""
+        waiting = bool(self._stage.queue)
+        contended = waiting or any(s.prefill_left for s in self._stage.running.values())
+        most = self._settings.steps_max
+        return Slice(min(most, self._settings.steps_contended) if contended else most)
+
+    def growth(self, session: types.Session) -> int:
+        """Pages that a session on the device will want for this slice and the next."""
+        return max(0, self.pages_ahead(session) - self._memory.held(session))
+
+    def pages_ahead(self, session: types.Session) -> int:
+        """Pages that it needs to run two slices of few steps; for more, a slice is cut.
+
+        The same figure lets a session back in and says when others must make
+        room for it: were the first smaller, one could come and go for ever.
+        """
+        if session.prefill_left:
+            more = min(session.prefill_left, 2 * self._settings.chunk_units)
+        else:
+            more = min(session.steps_left, 2 * self._settings.steps_contended)
+        wanted = self._memory.pages_for(session, session.planned_cached + more)
+        return min(wanted, self._memory.device.capacity)
+
+    def plan(self, slice_: Slice) -> list[types.LanePlan]:
+        """One plan for each RUNNING session that can do something with the pages there are.
+
+        Rows go in the policy's order of prefill. Pages go in its order of
+        running: the first always gets what there is, so it always gets on.
+        """
+        running = self._stage.runnable()
+        rows = self._share_rows(running)
+        plans = []
+        for session in running:
+            prefill, steps = rows.get(session.id, 0), 0
+            if prefill == session.prefill_left:
+                steps = min(slice_.steps, session.steps_left - bool(prefill))
+            prefill, steps = self._fit(session, prefill, steps, slice_)
+            if prefill or steps:
+                plans.append(self._plan(session, prefill, steps))
+        return plans
+
+    def _share_rows(self, running: list[types.Session]) -> dict[int, int]:
+        rows: dict[int, int] = {}
+        rows_left = self._settings.rows_max
+        prefilling = [session for session in running if session.prefill_left]
+        for session in sorted(prefilling, key=self._stage.policy.prefill_key):
+            rows[session.id] = min(session.prefill_left, rows_left)
+            rows_left -= rows[session.id]
+        return rows
+
+    def _fit(
+        self, session: types.Session, prefill: int, steps: int, slice_: Slice
+    ) -> tuple[int, int]:
+        """Cuts the plan to the pages it holds and those FREE, and takes them.
+
+        One that joined in this very decision makes do with what it was admitted for.
+        """
+        memory = self._memory
+        units = session.planned_cached + prefill + steps
+        room = memory.held(session)
+        if session.id not in slice_.joined:
+            room += memory.device.free_count
+        if memory.pages_for(session, units) > room:
+            low = session.planned_cached
+            while low < units:  # the most units that fit: pages_for never shrinks
+                middle = (low + units + 1) // 2
+                if memory.pages_for(session, middle) <= room:
+                    low = middle
+                else:
+                    units = middle - 1
+            done = units - session.planned_cached
+            prefill, steps = min(prefill, done), max(0, done - prefill)
+        memory.grow(session, memory.pages_for(session, session.planned_cached + prefill + steps))
+        return prefill, steps
+
+    def _plan(self, session: types.Session, prefill: int, steps: int) -> types.LanePlan:
+        return types.LanePlan(
+            lane=session.lane,
+            session=session,
+            pages=self._memory.table(session),
+            first=session.planned_cached,
+            prefill=prefill,
+            steps=steps,
+            joins=self._stage.joins(session),
+        )

@@ -1,0 +1,245 @@
+"""Where every session stands, and the only functions that change it.
+
+Knows: the queue, lanes, pages given up and taken back. Does not know: who
+ought to run (`admission.py`), what a slice does (`slices.py`).
+
+The state of a session, each transition beside the function that makes it:
+
+                  join                  pause
+    WAITING ---------------> RUNNING --------> PAUSED --join--> RUNNING
+       ^                      |    ^              |
+       |                 evict|    |arrived       |evict
+       |lose                  v    |              v
+       +---- LEAVING <--------+  ARRIVING      LEAVING
+       |        | settle_away      ^
+       |        v                  |
+       +------ AWAY ------join-----+            any ---end--> ENDED
+
+Who waits for the device (WAITING, AWAY, PAUSED) is in the queue, in the
+policy's order, unless its client does not read (`parked`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import heapq
+from collections.abc import Sequence
+
+from sortedcontainers import SortedKeyList
+
+from aqua_jax.control import errors, residency, trace, types
+from aqua_jax.control.policies import base
+
+_QUEUED = (types.State.WAITING, types.State.AWAY, types.State.PAUSED)
+
+
+@dataclasses.dataclass(slots=True)
+class Counters:
+    """Sums over the controller's life; units as the names say."""
+
+    preemptions: int = 0
+    recomputed_tokens: int = 0
+    overrun_tokens: int = 0
+    copy_errors: int = 0
+    decisions: int = 0
+
+
+class Stage:
+    """Sessions, queue and lanes of one controller. Not thread-safe.
+
+    queue: WAITING, AWAY and PAUSED sessions in the policy's order. running:
+    lane -> session, ARRIVING ones included. paused: id -> session.
+    """
+
+    def __init__(
+        self, lanes: int, policy: base.Policy, memory: residency.Residency, log: trace.EventLog
+    ) -> None:
+        self.policy = policy
+        self.memory = memory
+        self.log = log
+        self.counters = Counters()
+        self.sessions: dict[int, types.Session] = {}
+        self.queue: SortedKeyList = SortedKeyList(key=policy.key)
+        self.running: dict[int, types.Session] = {}
+        self.paused: dict[int, types.Session] = {}
+        self._lanes = lanes
+        self._free_lanes = list(range(lanes))
+        self._on_device: dict[int, int] = {}  # lane -> session whose state the device has there
+
+    # -- reading -----------------------------------------------------------------------------
+
+    @property
+    def has_lane(self) -> bool:
+        """True when a lane is free."""
+        return bool(self._free_lanes)
+
+    def runnable(self) -> list[types.Session]:
+        """RUNNING sessions with a lane, in the policy's order."""
+        running = [s for s in self.running.values() if s.state is types.State.RUNNING]
+        return sorted(running, key=self.policy.key)
+
+    def paused_last_first(self) -> list[types.Session]:
+        """PAUSED sessions: parked ones first, then the last in the policy's order."""
+        if not self.paused:
+            return []
+        return sorted(
+            self.paused.values(), key=lambda s: (s.parked, self.policy.key(s)), reverse=True
+        )
+
+    def least_vtime(self) -> float:
+        """The least virtual time among the living; 0 when there are none."""
+        least = [session.vtime for session in self.running.values()]
+        if self.queue:
+            first: types.Session = self.queue[0]  # pyright: ignore[reportAssignmentType] # untyped
+            least.append(first.vtime)
+        return min(least, default=0.0)
+
+    def joins(self, session: types.Session) -> bool:
+        """True the first time that a session is planned after it got its lane."""
+        known = self._on_device.get(session.lane) == session.id
+        self._on_device[session.lane] = session.id
+        return not known
+
+    # -- transitions -------------------------------------------------------------------------
+
+    def enter(self, session: types.Session) -> None:
+        """A newcomer -> WAITING."""
+        self.policy.arrive(session, self.least_vtime())
+        self.sessions[session.id] = session
+        self.queue.add(session)
+
+    def join(self, session: types.Session, pages: int, now: float) -> list[residency.Copy]:
+        """WAITING, PAUSED -> RUNNING with `pages` pages; AWAY -> ARRIVING, by copies returned."""
+        self.leave_queue(session)
+        self.paused.pop(session.id, None)
+        session.lane = heapq.heappop(self._free_lanes)
+        self.running[session.lane] = session
+        session.served, session.passed_over = 0.0, 0
+        session.vtime_at_join = session.vtime
+        session.known_at_join = session.planned_known
+        if session.state is types.State.AWAY:
+            copies = self.memory.arrive(session)
+            session.state = types.State.ARRIVING
+            self.log.add(now, "arrive", session.id, self.memory.held(session))
+            return copies
+        if session.state is types.State.WAITING:
+            self.memory.grow(session, pages)
+        session.state = types.State.RUNNING
+        self.log.add(now, "join", session.id)
+        return []
+
+    def arrived(self, session: types.Session) -> None:
+        """ARRIVING -> RUNNING."""
+        session.state = types.State.RUNNING
+        if session.parked:
+            self.pause(session)
+
+    def pause(self, session: types.Session) -> None:
+        """RUNNING -> PAUSED: loses its lane, keeps its pages."""
+        self.give_up_lane(session)
+        session.state = types.State.PAUSED
+        self.paused[session.id] = session
+        self.enter_queue(session)
+
+    def evict(self, victim: types.Session, now: float) -> list[residency.Copy]:
+        """RUNNING, PAUSED -> LEAVING by copies returned, or -> WAITING when it must recompute."""
+        self.counters.preemptions += 1
+        victim.preemptions += 1
+        self._withdraw(victim)
+        copies = None
+        if self.policy.pages_out and victim.planned_cached:
+            copies = self.memory.leave(
+                victim, units=victim.planned_cached, last_dispatch=victim.last_dispatch
+            )
+        if copies is None:
+            self.lose(victim, now)
+            return []
+        victim.state = types.State.LEAVING
+        self.log.add(now, "leave", victim.id, sum(len(copy.moves) for copy in copies))
+        if not copies:
+            self.settle_away(victim)
+        return copies
+
+    def settle_away(self, session: types.Session) -> None:
+        """LEAVING -> AWAY once its copies are complete and its last slice was observed."""
+        if session.flights or not self.memory.is_whole_away(session):
+            return
+        session.state = types.State.AWAY
+        self.enter_queue(session)
+
+    def lose(self, session: types.Session, now: float) -> None:
+        """Any -> WAITING: its state is given up, it recomputes from its known units."""
+        self._withdraw(session)
+        self.counters.recomputed_tokens += session.planned_cached
+        self.log.add(now, "recompute", session.id, session.planned_cached)
+        self.memory.drop(session, last_dispatch=session.last_dispatch)
+        session.epoch += 1
+        session.fragile = True
+        session.cached = session.planned_cached = 0
+        session.state = types.State.WAITING
+        self.enter_queue(session)
+
+    def end(self, session: types.Session, reason: str, now: float) -> None:
+        """Any -> ENDED. Owners drop at once; pages follow their tickets (invariant 1)."""
+        self._withdraw(session)
+        self.memory.drop(session, last_dispatch=session.last_dispatch)
+        session.state, session.reason = types.State.ENDED, reason
+        self.policy.end(session)
+        del self.sessions[session.id]
+        self.log.add(now, f"end {reason}", session.id)
+
+    # -- queue and lanes ---------------------------------------------------------------------
+
+    def enter_queue(self, session: types.Session) -> None:
+        """Puts a session that waits into the queue, unless its client does not read."""
+        if not session.parked and session.state in _QUEUED and session not in self.queue:
+            self.queue.add(session)
+
+    def leave_queue(self, session: types.Session) -> None:
+        """Takes a session out of the queue, if it is there. Before its key changes."""
+        self.queue.discard(session)
+
+    def give_up_lane(self, session: types.Session) -> None:
+        """Its lane is free; what the device has of it there is void."""
+        if session.lane >= 0:
+            del self.running[session.lane]
+            self._on_device.pop(session.lane, None)
+            heapq.heappush(self._free_lanes, session.lane)
+            session.lane = -1
+
+    def forget_lanes(self) -> None:
+        """The device lost its lane state: every session joins anew."""
+        self._on_device.clear()
+
+    def check_integrity(self) -> None:
+        """Lanes, queue and states agree. Raises InternalError with the first violation."""
+        lanes = sorted([*self._free_lanes, *self.running])
+        if lanes != list(range(self._lanes)):
+            raise errors.InternalError(f"lanes {lanes} are not each free or held once")
+        for session in self.sessions.values():
+            _check(session, in_queue=session in self.queue, running=self.running)
+
+    def _withdraw(self, session: types.Session) -> None:
+        self.leave_queue(session)
+        self.give_up_lane(session)
+        self.paused.pop(session.id, None)
+
+
+def without(sessions: Sequence[types.Session], one: types.Session) -> list[types.Session]:
+    """The sessions but for one."""
+    return [session for session in sessions if session is not one]
+
+
+def _check(session: types.Session, *, in_queue: bool, running: dict[int, types.Session]) -> None:
+    state = session.state
+    if in_queue != (state in _QUEUED and not session.parked):
+        raise errors.InternalError(f"session {session.id} is {state.value}, queued: {in_queue}")
+    if session.lane >= 0 and running.get(session.lane) is not session:
+        raise errors.InternalError(f"session {session.id} believes it holds lane {session.lane}")
+    if state is types.State.ARRIVING and session.lane < 0:
+        raise errors.InternalError(f"session {session.id} is arriving without a lane")
+    if session.flights == 0 and session.planned_cached != session.cached:
+        raise errors.InternalError(
+            f"session {session.id} has {session.cached} cached units,"
+            f" {session.planned_cached} planned and nothing in flight"
+        )
