@@ -169,7 +169,7 @@ class Machine:
         tier_names = {_POOL_SPACE: "device"}
         tier_names |= {self._arenas[name].space: name for name in arm.memory.tiers}
         wrapped = links.LinkedMover(
-            mover, self.clock, linked, tiers=tier_names, dilation=arm.emulate.dilation
+            mover, self.clock, links=linked, tiers=tier_names, dilation=arm.emulate.dilation
         )
         return wrapped, wrapped
 
