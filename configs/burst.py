@@ -1,6 +1,6 @@
 """A burst of prompts on a small model whose KV memory is too small for it. The demo.
 
-    python -m aqua_jax.run --config=configs/burst.py --workdir=out/burst
+Command: `python -m aqua_jax.run --config=configs/burst.py --workdir=out/burst`.
 """
 
 from __future__ import annotations
@@ -20,9 +20,14 @@ def get_config() -> ml_collections.ConfigDict:
     return overrides.to_config_dict(
         settings.Experiment(
             model=settings.ModelSettings(build=build.random_llama, name="demo"),
+            arms="fcfs,cfs_host,cfs_peer",
+            workload=settings.WorkloadSettings(output_scale=1.0, prompt_max=128, output_max=384),
+            memory=settings.MemorySettings(pool_pages=129),
             arm_settings={
                 "fcfs": {"policy": {"name": "fcfs"}},
+                "fcfs_reserve": {"policy": {"name": "fcfs_reserve"}},
                 "cfs_host": {"policy": {"name": "cfs"}, "memory": {"tiers": {"host": HOST}}},
+                "cfs_recompute": {"policy": {"name": "cfs_recompute"}},
                 "cfs_peer": {
                     "policy": {"name": "cfs"},
                     "memory": {"tiers": {"peer": PEER, "host": HOST}},
