@@ -36,6 +36,7 @@ from aqua_jax.control.types import (
     Request,
     Session,
 )
+from aqua_jax.engine.assemble import make_engine
 from aqua_jax.engine.engine import Engine, EngineSettings
 from aqua_jax.engine.observer import Observer
 from aqua_jax.engine.protocols import Mover, Runner
@@ -77,5 +78,6 @@ __all__ = [
     "TraceError",
     "VirtualClock",
     "Weights",
+    "make_engine",
     "make_policy",
 ]

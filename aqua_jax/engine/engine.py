@@ -169,9 +169,9 @@ class Engine:
             self._end(session, "abort")
         self._settle()
 
-    def close(self) -> None:
-        """Drains at once and releases the threads of mover and runner."""
-        self.drain(0.0)
+    def close(self, deadline_seconds: float = 0.0) -> None:
+        """Drains, at once by default, and releases the threads of mover and runner."""
+        self.drain(deadline_seconds)
         self.mover.close()
         self.runner.close()
 
