@@ -237,21 +237,16 @@ class Controller:
     def _copy_early(self, slice_: slices.Slice) -> None:
         """Full pages of likely victims leave early, while no other copy wants the link."""
         budget = self.settings.early_pages
-        if (
-            not budget
-            or not self.policy.pages_out
-            or not self._stage.queue
-            or not self.memory.tiers
-        ):
-            return
-        if slice_.copies or self.memory.copies_in_flight:
+        wanted = self.policy.pages_out and self._stage.queue and self.memory.tiers
+        if not wanted or slice_.copies or self.memory.copies_in_flight:
             return
         for session in reversed(self._stage.runnable()):
-            copies = self.memory.copy_early(session, pages_max=budget)
-            slice_.copies += copies
-            budget -= sum(len(copy.moves) for copy in copies)
             if budget <= 0:
                 return
+            if self.policy.may_leave_soon(session):
+                copies = self.memory.copy_early(session, pages_max=budget)
+                slice_.copies += copies
+                budget -= sum(len(copy.moves) for copy in copies)
 
     def _count_planned(self, batch: types.Batch) -> None:
         flight = []
@@ -262,7 +257,10 @@ class Controller:
             session.planned_known += plan.steps + bool(completes)
             session.flights += 1
             session.last_dispatch = self._dispatch
-            self.policy.charge(session, plan.prefill, plan.steps)
+            self.policy.charge(session, plan.prefill, 0)
+            if completes:  # its prefill quantum is over, the quantum for steps begins
+                session.served = 0.0
+            self.policy.charge(session, 0, plan.steps)
             flight.append((session, session.epoch))
         self._flying[self._dispatch] = flight
 

@@ -99,7 +99,7 @@ class Session:
     last_dispatch: int = 0  # the latest dispatch that carried it
     epoch: int = 0  # grows when its pages are given up: older outcomes are dropped
     vtime: float = 0.0  # virtual time: weighted service over weight
-    served: float = 0.0  # weighted service since it last got its lane
+    served: float = 0.0  # weighted service since it got its lane, or since its prefill ended
     vtime_at_join: float = 0.0  # its vtime when it last got its lane
     fragile: bool = False  # lost its state and has emitted nothing since
     known_at_join: int = 0  # its planned_known then

@@ -106,3 +106,7 @@ class Policy(Protocol):
     def may_displace(self, waiting: types.Session, running: types.Session) -> bool:
         """True when `running` should give its lane and pages up to `waiting`."""
         ...
+
+    def may_leave_soon(self, running: types.Session) -> bool:
+        """True when it is likely to be displaced before long: worth copying out ahead."""
+        ...

@@ -14,8 +14,9 @@ session makes progress under any arrival process.
 
 A running session may be displaced once its quantum is spent and only by one
 that has had less. The quantum is counted in weighted tokens since it got its
-lane. Near prefill saturation newcomers' prefill would starve decoding, so the
-quantum grows with the share of prefill in recent service, to eight times at most.
+lane, anew from the end of its prefill. Near prefill saturation newcomers'
+prefill would starve decoding, so the quantum grows with the share of prefill
+in recent service, to eight times at most.
 """
 
 from __future__ import annotations
@@ -94,6 +95,10 @@ class Cfs:
     def may_displace(self, waiting: types.Session, running: types.Session) -> bool:
         """True once the running one's quantum is spent and it had more than the waiting one."""
         return running.served >= self.quantum(running) and self.key(waiting) < self.key(running)
+
+    def may_leave_soon(self, running: types.Session) -> bool:
+        """True when it steps and half of its quantum is spent."""
+        return not running.prefill_left and running.served >= self.quantum(running) / 2
 
     def quantum(self, running: types.Session) -> float:
         """Weighted tokens that this session may have before it can be displaced."""

@@ -49,3 +49,7 @@ class Fcfs:
     def may_displace(self, waiting: types.Session, running: types.Session) -> bool:
         """Never."""
         return False
+
+    def may_leave_soon(self, running: types.Session) -> bool:
+        """Never."""
+        return False
