@@ -36,7 +36,7 @@ from aqua_jax.control.types import (
     Request,
     Session,
 )
-from aqua_jax.engine.assemble import make_engine
+from aqua_jax.engine.assemble import make_controller, make_engine
 from aqua_jax.engine.engine import Engine, EngineSettings
 from aqua_jax.engine.observer import Observer
 from aqua_jax.engine.protocols import Mover, Runner
@@ -78,6 +78,7 @@ __all__ = [
     "TraceError",
     "VirtualClock",
     "Weights",
+    "make_controller",
     "make_engine",
     "make_policy",
 ]

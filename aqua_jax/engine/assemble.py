@@ -1,7 +1,7 @@
 """An engine around a runner and a mover, with what lies between them made to fit.
 
-Knows: which sizes of a runner its pool, controller and page tables must agree
-with. Does not know: jax, arenas' memory, what a tier costs.
+Knows: which sizes of a runner its page pool, controller and page tables must
+agree with. Does not know: jax, arenas' memory, what a tier costs.
 """
 
 from __future__ import annotations
@@ -11,10 +11,9 @@ from typing import Protocol
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import controller as controllers
-from aqua_jax.control import pages, residency
+from aqua_jax.control import errors, pages, residency
 from aqua_jax.control.policies import base, registry
 from aqua_jax.engine import engine as engines
-from aqua_jax.engine import observer as observers
 from aqua_jax.engine import protocols
 
 
@@ -39,19 +38,47 @@ def make_engine(
     *,
     tiers: Mapping[str, Slots],
     policy: base.PolicySettings | None = None,
-    controller: controllers.ControllerSettings | None = None,
-    engine: engines.EngineSettings | None = None,
-    observer: observers.Observer | None = None,
 ) -> engines.Engine:
-    """An engine of its own page pool, page tables, policy and controller.
+    """An engine around `runner` and `mover`, with a controller of `make_controller`.
+
+    For other limits or an observer: `Engine(make_controller(...), ...)`. Runner, mover
+    and the tiers' memory stay the caller's and must outlive what is in flight;
+    `Engine.close` closes runner and mover.
+    """
+    controller = make_controller(runner, tiers=tiers, policy=policy)
+    return engines.Engine(controller, mover, runner, clock)
+
+
+def make_controller(
+    runner: protocols.Runner,
+    *,
+    tiers: Mapping[str, Slots],
+    policy: base.PolicySettings | None = None,
+    settings: controllers.ControllerSettings | None = None,
+    pool_pages: int | None = None,
+) -> controllers.Controller:
+    """A controller with page pool, page tables and policy for `runner`.
 
     tiers: name -> memory, nearest first; none: what is preempted recomputes.
-    policy: default cfs. controller: default the runner's sizes.
-    Runner, mover and the tiers' memory stay the caller's; they must outlive the engine's
-    work, and `Engine.close` closes runner and mover.
+    policy: default cfs. settings: default the runner's sizes. pool_pages: of the
+    runner's pool to use, scratch included; default all.
+    Raises ConfigError for what the runner does not have.
     """
+    settings = settings or controllers.ControllerSettings(
+        lanes=runner.lanes, chunk_units=runner.chunk_units, steps_max=runner.steps_max
+    )
+    pool_pages = runner.pages if pool_pages is None else pool_pages
+    for name, asked, most in (
+        ("pool_pages", pool_pages, runner.pages),
+        ("lanes", settings.lanes, runner.lanes),
+        ("steps_max", settings.steps_max, runner.steps_max),
+    ):
+        if asked > most:
+            raise errors.ConfigError(
+                f"{name} is {asked}, but the runner was made with {most}: give at most that"
+            )
     memory = residency.Residency(
-        pages.PagePool(runner.space, runner.pages, reserved=1),
+        pages.PagePool(runner.space, pool_pages, reserved=1),
         [
             residency.Tier(name, pages.PagePool(tier.space, tier.slots))
             for name, tier in tiers.items()
@@ -59,15 +86,5 @@ def make_engine(
         pages_needed=runner.pages_needed,
         units_in_page=runner.units_in_page,
     )
-    sizes = controller or controllers.ControllerSettings(
-        lanes=runner.lanes, chunk_units=runner.chunk_units, steps_max=runner.steps_max
-    )
-    chosen = registry.make(policy or base.PolicySettings())
-    return engines.Engine(
-        controllers.Controller(sizes, chosen, memory),
-        mover,
-        runner,
-        clock,
-        settings=engine,
-        observer=observer,
-    )
+    policy = policy or base.PolicySettings()
+    return controllers.Controller(settings, registry.make(policy), memory)

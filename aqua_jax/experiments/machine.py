@@ -8,16 +8,16 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import NamedSharding, Sharding, SingleDeviceSharding
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import controller as controllers
-from aqua_jax.control import errors, pages, residency
-from aqua_jax.control.policies import registry
+from aqua_jax.control import errors
+from aqua_jax.engine import assemble, observer, protocols
 from aqua_jax.engine import engine as engines
-from aqua_jax.engine import observer, protocols
 from aqua_jax.experiments import emulated, settings
 from aqua_jax.loops import programs, text
 from aqua_jax.memory import arenas, page_array
@@ -33,6 +33,13 @@ class Arm:
     engine: engines.Engine
     runner: emulated.EmulatedRunner | None
     links: links.LinkedMover | None
+
+
+class _Slots(NamedTuple):
+    """The part of an arena that an arm uses: another arm may have asked for more."""
+
+    space: int
+    slots: int
 
 
 class Machine:
@@ -81,21 +88,15 @@ class Machine:
                 self.runner, self.clock, _step_cost(arm.emulate), dilation=arm.emulate.dilation
             )
             runner = emulating
-        tiers = [
-            residency.Tier(
-                name,
-                pages.PagePool(self._arenas[name].space, self._slots(tier)),
-            )
-            for name, tier in arm.memory.nearest_first
-        ]
-        memory = residency.Residency(
-            pages.PagePool(_POOL_SPACE, arm.memory.pool_pages, reserved=1),
-            tiers,
-            pages_needed=runner.pages_needed,
-            units_in_page=runner.units_in_page,
-        )
-        controller = controllers.Controller(
-            _controller_settings(arm), registry.make(arm.policy), memory
+        controller = assemble.make_controller(
+            runner,
+            tiers={
+                name: _Slots(self._arenas[name].space, self._slots(tier))
+                for name, tier in arm.memory.nearest_first
+            },
+            policy=arm.policy,
+            settings=_controller_settings(arm),
+            pool_pages=arm.memory.pool_pages,
         )
         mover, linked = self._mover(arm)
         engine = engines.Engine(
@@ -113,7 +114,7 @@ class Machine:
         self.runner.close()
 
     def _make_arena(
-        self, name: str, tier: settings.TierSettings, devices: Sequence[jax.Device], shards: int
+        self, name: str, tier: settings.TierSettings, devices: Sequence[Any], shards: int
     ) -> page_array.PageArray:
         pool = self.runner.pool
         space = 1 + len(self._arenas)

@@ -10,7 +10,7 @@ from aqua_jax.control import clock as clocks
 from aqua_jax.control import controller as controllers
 from aqua_jax.control import errors
 from aqua_jax.control.policies import base
-from aqua_jax.engine import assemble, observer
+from aqua_jax.engine import assemble
 from aqua_jax.engine import engine as engines
 from aqua_jax.simulation import toy
 
@@ -72,17 +72,36 @@ def test_without_tiers_the_preempted_recompute() -> None:
 
 
 def test_given_settings_are_kept() -> None:
-    watcher = observer.Observer()
-    engine = Machine().engine(
+    machine = Machine()
+    controller = assemble.make_controller(
+        machine.runner,
+        tiers=machine.tiers,
         policy=base.PolicySettings(name="fcfs"),
-        controller=controllers.ControllerSettings(lanes=3, chunk_units=8, steps_max=2),
-        engine=engines.EngineSettings(ahead_seconds=0.5),
-        observer=watcher,
+        settings=controllers.ControllerSettings(lanes=2, chunk_units=8, steps_max=3),
+        pool_pages=5,
     )
-    assert not engine.controller.policy.pages_out
-    assert engine.controller.settings.steps_max == 2
-    assert engine.settings.ahead_seconds == 0.5
-    assert engine.observer is watcher
+    assert not controller.policy.pages_out
+    assert (controller.settings.lanes, controller.settings.steps_max) == (2, 3)
+    assert controller.memory.device.capacity == 4
+
+
+@pytest.mark.parametrize(
+    ("lanes", "steps_max", "pool_pages", "text"),
+    [
+        (4, 4, 7, "lanes is 4, but the runner was made with 3"),
+        (3, 5, 7, "steps_max is 5, but the runner was made with 4"),
+        (3, 4, 8, "pool_pages is 8, but the runner was made with 7"),
+    ],
+)
+def test_more_than_the_runner_has_is_refused(
+    lanes: int, steps_max: int, pool_pages: int, text: str
+) -> None:
+    machine = Machine()
+    settings = controllers.ControllerSettings(lanes=lanes, chunk_units=8, steps_max=steps_max)
+    with pytest.raises(errors.ConfigError, match=text):
+        assemble.make_controller(
+            machine.runner, tiers=machine.tiers, settings=settings, pool_pages=pool_pages
+        )
 
 
 def test_a_mistyped_policy_is_named() -> None:
