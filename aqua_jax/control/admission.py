@@ -187,16 +187,23 @@ class Admission:
         return not self._stage.running
 
     def _growth_victim(self, running: Sequence[types.Session]) -> types.Session:
-        """PAUSED before running, the last in order; if that would recompute, the latest arrival.
+        """PAUSED before running, spent quanta before fresh ones, then the last in order.
 
-        Recomputing charges for work that is lost, so victims chosen by
-        service could take turns for ever; the oldest must stay.
+        If that one would recompute, the latest arrival: recomputing charges
+        for work that is lost, so victims chosen by service could take turns
+        for ever, and the oldest must stay.
         """
-        candidates = [*self._stage.paused_last_first(), *reversed(running)]
+        candidates = [*self._stage.paused_last_first(), *self._spent_first(running)]
         first = next((s for s in candidates if not s.fragile), candidates[0])
         if not first.fragile and self._pages_out(first, self._memory.slots_free):
             return first
         return max(candidates, key=lambda session: session.id)
+
+    def _spent_first(self, running: Sequence[types.Session]) -> list[types.Session]:
+        """Last in order first; those within their quantum after them, newcomers' prefills last."""
+        last_first = list(reversed(running))
+        last_first.sort(key=lambda s: (self._policy.quantum_used(s) < 1.0, bool(s.prefill_left)))
+        return last_first
 
     def _pages_out(self, session: types.Session, slots_free: int) -> bool:
         """True when leaving would not mean to recompute."""

@@ -18,6 +18,8 @@ from aqua_jax.control.policies import base
 
 ControllerSettings = slices.ControllerSettings
 
+_LIKELY_VICTIM = 0.5  # of its quantum used: worth copying out ahead
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Decision:
@@ -243,7 +245,7 @@ class Controller:
         for session in reversed(self._stage.runnable()):
             if budget <= 0:
                 return
-            if self.policy.may_leave_soon(session):
+            if not session.prefill_left and self.policy.quantum_used(session) >= _LIKELY_VICTIM:
                 copies = self.memory.copy_early(session, pages_max=budget)
                 slice_.copies += copies
                 budget -= sum(len(copy.moves) for copy in copies)

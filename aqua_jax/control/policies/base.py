@@ -39,7 +39,7 @@ class PolicySettings:
     """
 
     name: str = "cfs"
-    quantum_tokens: int = 64
+    quantum_tokens: int = 32
     prefill_quantum_tokens: int = 512
     sessions_fair: int = 256
     weights: Weights = dataclasses.field(default_factory=Weights)
@@ -107,6 +107,6 @@ class Policy(Protocol):
         """True when `running` should give its lane and pages up to `waiting`."""
         ...
 
-    def may_leave_soon(self, running: types.Session) -> bool:
-        """True when it is likely to be displaced before long: worth copying out ahead."""
+    def quantum_used(self, running: types.Session) -> float:
+        """Its service since it got its lane over its quantum; from 1 on it may have to leave."""
         ...

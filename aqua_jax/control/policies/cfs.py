@@ -94,16 +94,12 @@ class Cfs:
 
     def may_displace(self, waiting: types.Session, running: types.Session) -> bool:
         """True once the running one's quantum is spent and it had more than the waiting one."""
-        return running.served >= self.quantum(running) and self.key(waiting) < self.key(running)
+        return self.quantum_used(running) >= 1.0 and self.key(waiting) < self.key(running)
 
-    def may_leave_soon(self, running: types.Session) -> bool:
-        """True when it steps and half of its quantum is spent."""
-        return not running.prefill_left and running.served >= self.quantum(running) / 2
-
-    def quantum(self, running: types.Session) -> float:
-        """Weighted tokens that this session may have before it can be displaced."""
+    def quantum_used(self, running: types.Session) -> float:
+        """Service since it got its lane, or since its prefill ended, over the quantum."""
         settings = self.settings
         if running.prefill_left:
-            return float(max(settings.quantum_tokens, settings.prefill_quantum_tokens))
+            return running.served / max(settings.quantum_tokens, settings.prefill_quantum_tokens)
         growth = min(_QUANTUM_GROWTH_MAX, 1.0 / max(1.0 - self.prefill_share, 1e-9))
-        return settings.quantum_tokens * growth
+        return running.served / (settings.quantum_tokens * growth)

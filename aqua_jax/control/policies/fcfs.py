@@ -50,6 +50,6 @@ class Fcfs:
         """Never."""
         return False
 
-    def may_leave_soon(self, running: types.Session) -> bool:
-        """Never."""
-        return False
+    def quantum_used(self, running: types.Session) -> float:
+        """There are no quanta: when pages run out, the latest arrival leaves."""
+        return 1.0
