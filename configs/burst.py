@@ -21,8 +21,10 @@ def get_config() -> ml_collections.ConfigDict:
         settings.Experiment(
             model=settings.ModelSettings(build=build.random_llama, name="demo"),
             arms="fcfs,cfs_host,cfs_peer",
-            workload=settings.WorkloadSettings(output_scale=1.0, prompt_max=128, output_max=384),
-            memory=settings.MemorySettings(pool_pages=129),
+            workload=settings.WorkloadSettings(
+                prompt_scale=1 / 64, output_scale=0.75, prompt_max=128, output_max=384
+            ),
+            memory=settings.MemorySettings(pool_pages=81),
             arm_settings={
                 "fcfs": {"policy": {"name": "fcfs"}},
                 "fcfs_reserve": {"policy": {"name": "fcfs_reserve"}},

@@ -17,7 +17,8 @@ class ControllerSettings:
 
     lanes: sessions in a slice. chunk_units: rows of one prefill program.
     chunks_max: prefill programs in a slice. steps_max: steps when nobody waits;
-    steps_contended: steps when somebody does, so that a newcomer waits less.
+    steps_contended: steps when somebody does, so that a newcomer waits less (half as
+    many while prefill piles up).
     sessions_max: living sessions. looks_max: waiting sessions looked at per
     decision. passes_max: later ones admitted past one that does not fit.
     early_pages: pages of likely victims copied out early per slice.
@@ -71,11 +72,19 @@ class Shaper:
         self._memory = on_stage.memory
 
     def begin(self) -> Slice:
-        """An empty slice: many steps when the set is stable and nobody waits, few otherwise."""
-        waiting = bool(self._stage.queue)
-        contended = waiting or any(s.prefill_left for s in self._stage.running.values())
-        most = self._settings.steps_max
-        return Slice(min(most, self._settings.steps_contended) if contended else most)
+        """An empty slice: many steps when the set is stable and nobody waits, few otherwise.
+
+        Half as few when rows to prefill pile up: then steps, with few lanes
+        ready for them, would take the device from those who fill the lanes.
+        """
+        settings = self._settings
+        rows = sum(session.prefill_left for session in self._stage.running.values())
+        steps = settings.steps_max
+        if rows or self._stage.queue:
+            steps = min(steps, settings.steps_contended)
+        if 2 * rows >= settings.rows_max:
+            steps = max(1, steps // 2)
+        return Slice(steps)
 
     def growth(self, session: types.Session) -> int:
         """Pages that a session on the device will want for this slice and the next."""
