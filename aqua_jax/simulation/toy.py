@@ -306,7 +306,9 @@ class ToyMover:
         if not fails:
             for move in moves:
                 source = self._memory.pages[move.source.space][move.source.index]
-                self._memory.pages[move.target.space][move.target.index][:] = source
+                # Units that are not final are not promised: they stay garbage.
+                target = self._memory.pages[move.target.space][move.target.index]
+                target[: move.units] = source[: move.units]
         ticket.complete(None, at=self._clock.now())
         size = 0 if fails else len(moves) * self._memory.page_units * 8
         self._completed.append(types.Completion(ticket.id, size, 0.0, error))

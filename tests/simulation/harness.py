@@ -121,9 +121,18 @@ class _Run:
         if client.abort_in is not None:
             self._waits_to_abort[stream.id] = client.abort_in
 
+    def _read(self, stream: streams.Stream) -> None:
+        """Reads all there is: a bounded stream's worth and what two slices in flight added."""
+        tokens = stream.read()
+        slack = 2 * (self.scenario.steps_max + 1)
+        assert len(tokens) <= self.scenario.stream_tokens_max + slack, (
+            "a stream grew past its bound"
+        )
+        self.got[stream.id] += tokens
+
     def _read_later(self, stream: streams.Stream, every_seconds: float) -> None:
         def read() -> None:
-            self.got[stream.id] += stream.read()
+            self._read(stream)
             if not stream.ended:
                 self._read_later(stream, every_seconds)
 
@@ -132,7 +141,7 @@ class _Run:
     def _read_eager(self) -> None:
         for client, stream in self.streams:
             if client.read_every_seconds == 0:
-                self.got[stream.id] += stream.read()
+                self._read(stream)
 
     def _look(self) -> None:
         """Counts what the sessions are in, and aborts those who waited for it."""
@@ -160,12 +169,13 @@ class _Run:
     def _finish(self) -> None:
         bench, counts = self.bench, self.report.counts
         for _, stream in self.streams:
-            self.got[stream.id] += stream.read()
+            self._read(stream)
         bench.engine.close()
         bench.check_all_free()
         for client, stream in self.streams:
             counts[f"end {stream.reason}"] += 1
             check_tokens(client.request, stream, self.got[stream.id])
+            self._check_deadline(client, stream)
         for field in dataclasses.fields(bench.controller.counters):
             counts[field.name] += getattr(bench.controller.counters, field.name)
         moved = bench.controller.memory.moved
@@ -173,6 +183,14 @@ class _Run:
         counts.update({f"in {tier}": count for tier, count in moved.into.items()})
         counts["wasted"] += moved.wasted
         self.report.seconds = bench.clock.now()
+
+    def _check_deadline(self, client: benches.Client, stream: streams.Stream) -> None:
+        """Nothing lives past its deadline, unless the engine was waiting to rebuild or to drain."""
+        deadline = client.request.deadline_seconds
+        if deadline is None or self.scenario.fail_at or self.scenario.drain_at is not None:
+            return
+        late = (stream.ended_at or 0.0) - (client.arrives_at + deadline)
+        assert late < 1e-9, f"request {stream.id} ended {late} s after its deadline"
 
 
 def check_tokens(request: types.Request, stream: streams.Stream, got: Sequence[Any]) -> None:
