@@ -1,146 +1,243 @@
 """Runs an experiment: `python -m aqua_jax.run --config=configs/burst.py --workdir=out/burst`.
 
 The flag door. Every setting of the config can be changed: `--config.key=value`,
-e.g. `--config.arms=fcfs,cfs_peer --config.policy.quantum_tokens=16`. Exit codes:
-0 done, 2 wrong input (one line says what), 130 interrupted (with the report
-of what finished).
+e.g. `--config.arms=fcfs,cfs_peer --config.policy.quantum_tokens=16`. The report
+goes to the workdir. Exit codes: 0 done, 2 wrong input (one line says what),
+130 interrupted (with the report of what had begun, where an arm had).
 """
 
 from __future__ import annotations
 
+import concurrent.futures
+import contextlib
+import dataclasses
+import difflib
+import os
 import pathlib
+import re
 import signal
 import statistics
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 import rich.console
-from absl import app, flags
+import rich.text
+from absl import flags
 from ml_collections import config_flags
 
 from aqua_jax.control import errors
-from aqua_jax.experiments import overrides, settings, trial
+from aqua_jax.experiments import config_file, machine, manual, overrides, settings, trial
 from aqua_jax.workloads import live, tables
 
 _WRONG_INPUT = 2
 _INTERRUPTED = 130
+_HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
+_OVERRIDE = re.compile(r"--?config\.([^=]+)=(.*)", re.DOTALL)
 
-_CONFIG = config_flags.DEFINE_config_file("config", None, "The experiment, a Python file.")
-_WORKDIR = flags.DEFINE_string("workdir", None, "Folder for the report; made if need be.")
+
+def main(argv: Sequence[str]) -> int:
+    """Runs what the arguments behind the program's name say; returns the exit code."""
+    if any(argument in _HELP for argument in argv):
+        print(f"{__doc__}\n{manual.text()}")
+        return 0
+    console = rich.console.Console()
+    stop = _Stop()
+    try:
+        order = _read(argv)
+        return _on_a_thread(lambda: _run(order, console, stop))
+    except KeyboardInterrupt:
+        console.show_cursor()
+        print("aqua_jax.run: interrupted", file=sys.stderr, flush=True)
+        # XLA may be compiling on the other thread, and a process would wait for that.
+        os._exit(_INTERRUPTED)
+    except errors.InternalError:
+        raise
+    except errors.AquaError as error:
+        print(f"aqua_jax.run: {' '.join(str(error).split())}", file=sys.stderr)
+        return _WRONG_INPUT
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Order:
+    """What is to be run, checked."""
+
+    experiment: settings.Experiment
+    trials: list[trial.Trial]  # one a seed
+    workdir: pathlib.Path
+
+    def folder(self, number: int) -> pathlib.Path:
+        """Where the report of trial `number` goes."""
+        if len(self.trials) == 1:
+            return self.workdir
+        return self.workdir / f"seed{self.experiment.workload.seed + number}"
 
 
 class _Stop:
-    """Ctrl-C: the first asks for an end, the second ends at once."""
+    """Ctrl-C ends the process at once; within `gently` the first one only asks for an end."""
 
     def __init__(self) -> None:
         self.asked = False
-        signal.signal(signal.SIGINT, self._ask)
+        self._gently = False
+        signal.signal(signal.SIGINT, self._hear)
 
     def __call__(self) -> bool:
         return self.asked
 
-    def _ask(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+    @contextlib.contextmanager
+    def gently(self) -> Iterator[None]:
+        """While there is something to save."""
+        self._gently = True
+        try:
+            yield
+        finally:
+            self._gently = False
+
+    def _hear(self, number: int, frame: FrameType | None) -> None:
+        if self.asked or not self._gently:
             raise KeyboardInterrupt
         self.asked = True
 
 
-def main(argv: Sequence[str]) -> int:
-    """Runs what the flags say; returns the exit code."""
-    if len(argv) > 1:
-        _refuse(f"unexpected argument {argv[1]!r}: settings are given as --config.key=value")
-    console = rich.console.Console()
-    stop = _Stop()
+def _on_a_thread(work: Callable[[], int]) -> int:
+    """Its result. Signals are handled on the main thread, which is free this way.
+
+    Python defers them while the thread is in C++, and XLA compiles for seconds.
+    """
+    executor = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="run")
+    return executor.submit(work).result()
+
+
+def _run(order: _Order, console: rich.console.Console, stop: _Stop) -> int:
+    jax.config.update("jax_num_cpu_devices", order.experiment.devices)
+    if order.experiment.report.derivation:
+        console.print(rich.text.Text(order.experiment.report.derivation))
+    console.print("compiling")
+    shared = order.trials[0].machine()
+    reports = []
     try:
-        workdir = _check_workdir(_WORKDIR.value)
-        experiment = overrides.experiment(_CONFIG.value)
-        trials = [
-            trial.Trial(overrides.with_seed(experiment, i), say=console.print)
-            for i in range(experiment.repeats)
-        ]
-        jax.config.update("jax_num_cpu_devices", experiment.devices)
-        results = _run_all(trials, workdir, experiment, console, stop)
-    except errors.InternalError:
-        raise
-    except errors.AquaError as error:
-        if stop.asked:
-            console.print(str(error))
-            return _INTERRUPTED
-        _refuse(str(error))
-    if len(results) > 1:
-        _show_medians(results, console)
+        for number, one in enumerate(order.trials):
+            rate = one.calibrate(shared)
+            if rate is not None:
+                console.print(
+                    f"sustains {rate:.2f} requests/s; they will arrive at"
+                    f" {rate * order.experiment.workload.load:.2f} a second",
+                    highlight=False,
+                )
+            with stop.gently():
+                reports.append(_run_trial(one, shared, order.folder(number), console, stop))
+            if stop.asked:
+                break
+    finally:
+        shared.close()
+    if len(reports) > 1:
+        _show_medians(reports, console)
     return _INTERRUPTED if stop.asked else 0
 
 
-def _run_all(
-    trials: Sequence[trial.Trial],
-    workdir: pathlib.Path,
-    experiment: settings.Experiment,
+def _run_trial(
+    one: trial.Trial,
+    shared: machine.Machine,
+    folder: pathlib.Path,
     console: rich.console.Console,
     stop: _Stop,
-) -> list[dict[str, Any]]:
-    """The reports, in order of seed; each is shown as it comes."""
-    reports = []
-    for number, one in enumerate(trials):
-        folder = (
-            workdir / f"seed{experiment.workload.seed + number}" if len(trials) > 1 else workdir
-        )
-        with live.LiveView(console=console) as view:
-            result = one.run(folder, view, stopped=stop)
-        console.print()
-        tables.show(result.report, console)
-        if experiment.report.note:
-            console.print(experiment.report.note)
-        console.print(f"report: {result.paths['report.html']}", soft_wrap=True)
-        reports.append(result.report)
-        if stop.asked:
-            break
-    return reports
+) -> dict[str, Any]:
+    """Its report, shown and written."""
+    with live.LiveView(console=console) as view:
+        result = one.run(shared, view, stopped=stop)
+    console.print()
+    tables.show(result.value, console)
+    if one.experiment.report.note:
+        console.print(rich.text.Text(one.experiment.report.note))
+    try:
+        paths = result.write(folder)
+    except OSError as error:
+        raise errors.ConfigError(f"the report cannot be written: {error}") from error
+    console.print(f"report: {paths['report.html']}", soft_wrap=True, highlight=False, markup=False)
+    return result.value
 
 
 def _show_medians(reports: Sequence[dict[str, Any]], console: rich.console.Console) -> None:
     """Every ratio of every seed, and its median."""
     for pair, first in reports[0]["comparisons"].items():
-        console.print(f"\n{pair}, by seed and their median:", style="bold")
-        for name, value in first.items():
-            if isinstance(value, bool):
-                console.print(f"  {name}: {[r['comparisons'][pair][name] for r in reports]}")
+        compared = [r["comparisons"][pair] for r in reports if pair in r["comparisons"]]
+        console.print(rich.text.Text(f"\n{pair}, by seed and their median:", style="bold"))
+        for name, sample in first.items():
+            values = [comparison[name] for comparison in compared]
+            if isinstance(sample, bool):
+                console.print(f"  {name}: {', '.join(map(str, values))}", highlight=False)
                 continue
-            values = [r["comparisons"][pair][name] for r in reports]
-            known = [v for v in values if v is not None]
+            known = [value for value in values if value is not None]
             if known:
                 shown = ", ".join("none" if v is None else f"{v:.2f}" for v in values)
-                console.print(f"  {name}: {shown}; median {statistics.median(known):.2f}")
+                median = f"median {statistics.median(known):.2f}"
+                console.print(f"  {name}: {shown}; {median}", highlight=False)
+
+
+def _read(argv: Sequence[str]) -> _Order:
+    """What the arguments ask for. Raises ConfigError and TraceError."""
+    values = flags.FlagValues()
+    flags.DEFINE_string("config", None, "The experiment, a Python file.", flag_values=values)
+    flags.DEFINE_string("workdir", None, "Folder for the report.", flag_values=values)
+    try:
+        given = values(["aqua_jax.run", *argv], known_only=True)[1:]
+    except flags.Error as error:
+        raise errors.ConfigError(str(error)) from None
+    overridden = dict(_override(argument) for argument in given)
+    if not values["config"].value:
+        raise errors.ConfigError("--config is missing: give a file, --config=configs/burst.py")
+    workdir = _check_workdir(values["workdir"].value)
+    config = config_file.load(values["config"].value)
+    for path, value in overridden.items():
+        overrides.check_key(config, path, value)
+    experiment = overrides.experiment(_laid_over(config, given))
+    for path in overridden:
+        overrides.check_effect(experiment, path)
+    trials = [
+        trial.Trial(overrides.with_seed(experiment, number)) for number in range(experiment.repeats)
+    ]
+    return _Order(experiment, trials, workdir)
+
+
+def _override(argument: str) -> tuple[str, str]:
+    """The setting and the text that `--config.key=value` gives it."""
+    found = _OVERRIDE.fullmatch(argument)
+    if found:
+        return found[1], found[2]
+    name = argument.partition("=")[0].partition(".")[0]
+    near = difflib.get_close_matches(name, ("--config", "--workdir", "--help"), n=1)
+    hint = f"did you mean {near[0]}? " if near and near[0] != name else ""
+    raise errors.ConfigError(
+        f"unexpected argument {argument!r}: {hint}expected --config=FILE, --workdir=FOLDER and"
+        " settings as --config.key=value"
+    )
+
+
+def _laid_over(config: Any, given: Sequence[str]) -> Any:
+    """The config with the settings of the arguments `given`."""
+    values = flags.FlagValues()
+    argv = ["aqua_jax.run", *given]
+    config_flags.DEFINE_config_dict("config", config, flag_values=values, sys_argv=argv)
+    try:
+        values(argv)
+    except (flags.Error, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise errors.ConfigError(str(error)) from None
+    return values["config"].value
 
 
 def _check_workdir(value: str | None) -> pathlib.Path:
     if not value:
         raise errors.ConfigError("--workdir is missing: give a folder for the report")
     workdir = pathlib.Path(value)
-    for folder in (workdir, *workdir.parents):
-        if folder.exists() and not folder.is_dir():
-            raise errors.ConfigError(f"--workdir={value}: {folder} is a file; give a folder")
+    nearest = next(folder for folder in (workdir, *workdir.absolute().parents) if folder.exists())
+    if not nearest.is_dir():
+        raise errors.ConfigError(f"--workdir={value}: {nearest} is a file; give a folder")
+    if not os.access(nearest, os.W_OK):
+        raise errors.ConfigError(f"--workdir={value}: {nearest} is not writable; give another")
     return workdir
 
 
-def _refuse(text: str) -> NoReturn:
-    print(f"aqua_jax.run: {' '.join(text.split())}", file=sys.stderr)
-    sys.exit(_WRONG_INPUT)
-
-
-def _parse(argv: list[str]) -> list[str]:
-    """Flags as absl parses them, but a wrong one is one line and exit code 2."""
-    try:
-        rest = flags.FLAGS(argv)
-    except (flags.Error, AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        _refuse(str(error))
-    if flags.FLAGS["config"].value is None:
-        _refuse("--config is missing: give a file such as --config=configs/burst.py")
-    return rest
-
-
 if __name__ == "__main__":
-    app.run(main, flags_parser=_parse)
+    sys.exit(main(sys.argv[1:]))

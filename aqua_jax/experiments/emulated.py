@@ -20,8 +20,10 @@ _RETRY_SECONDS = 0.0005
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class StepCost:
-    """Undilated seconds: `step` of one decode step, `step_unit` more for each unit of context
-    attended in it, `prefill_unit` of one prefill row.
+    """Undilated seconds.
+
+    step: of one decode step. step_unit: more for each unit of context attended
+    in it. prefill_unit: of one prefill row.
     """
 
     step: float

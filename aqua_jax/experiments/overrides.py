@@ -10,13 +10,22 @@ from __future__ import annotations
 
 import dataclasses
 import typing
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import ml_collections
 
 from aqua_jax.control import errors
 from aqua_jax.experiments import settings
+
+_FLAG = "--config."
+_BOOLEANS = ("true", "t", "1", "false", "f", "0")
+# type of a setting -> what reads it from a flag, and that in words
+_READERS: Mapping[type, tuple[Callable[[str], Any], str]] = {
+    bool: (lambda text: _BOOLEANS.index(text.lower()), "True or False"),
+    int: (int, "a whole number"),
+    float: (float, "a number"),
+}
 
 
 def to_config_dict(experiment: settings.Experiment) -> ml_collections.ConfigDict:
@@ -39,6 +48,43 @@ def arm(whole: settings.Experiment, name: str) -> settings.Experiment:
     return _build(settings.Experiment, tree, "config")
 
 
+def check_key(config: ml_collections.ConfigDict, path: str, value: str | None = None) -> None:
+    """That `config` has the setting `path` ("policy.name") and may take a flag's text `value`.
+
+    Raises ConfigError with the nearest name there is, or with the arms that have the setting.
+    """
+    tree: Any = config.to_dict()
+    arms = tree["arm_settings"]
+    walked: list[str] = []
+    for name in path.split("."):
+        if not isinstance(tree, Mapping) or name not in tree:
+            raise errors.ConfigError(
+                f"unknown setting {_FLAG}{path}: {_missing(tree, walked, name)}"
+                f"{_hint_arms(arms, path)}"
+            )
+        tree = tree[name]
+        walked.append(name)
+    if value is not None and type(tree) in _READERS:
+        reader, expected = _READERS[type(tree)]
+        try:
+            reader(value)
+        except ValueError:
+            raise errors.ConfigError(f"{_FLAG}{path}={value}: expected {expected}") from None
+
+
+def check_effect(whole: settings.Experiment, path: str) -> None:
+    """That the setting `path` reaches some arm.
+
+    Raises ConfigError when every arm that is to run sets it itself.
+    """
+    if not all(_holds(whole.arm_settings[arm], path) for arm in whole.arm_names):
+        return
+    example = f"{_FLAG}arm_settings.{whole.arm_names[0]}.{path}"
+    raise errors.ConfigError(
+        f"{_FLAG}{path} has no effect: each arm sets it itself; set it there, e.g. {example}"
+    )
+
+
 def with_seed(whole: settings.Experiment, offset: int) -> settings.Experiment:
     """`whole` with its workload's seed `offset` further on."""
     workload = dataclasses.replace(whole.workload, seed=whole.workload.seed + offset)
@@ -48,6 +94,31 @@ def with_seed(whole: settings.Experiment, offset: int) -> settings.Experiment:
 def as_json(whole: settings.Experiment) -> dict[str, Any]:
     """The settings as plain JSON values; functions by their qualified names."""
     return _plain(whole, functions=False)
+
+
+def _missing(tree: Any, walked: list[str], name: str) -> str:
+    """Why `name` is not below the settings `walked`."""
+    where = ".".join(walked) or "the config"
+    if not isinstance(tree, Mapping):
+        return f"{where} is a value and has no {name!r}"
+    return f"{where} has no {name!r}{errors.close_match(name, tree) if tree else ''}"
+
+
+def _hint_arms(arms: Mapping[str, Any], path: str) -> str:
+    """Where the arms have a setting that the config itself lacks."""
+    names = [arm for arm in arms if _holds(arms[arm], path)]
+    return f"; arms have it: {_FLAG}arm_settings.{names[0]}.{path}" if names else ""
+
+
+def _holds(tree: Any, path: str) -> bool:
+    """Whether the nested settings say something about `path`, or replace what it is part of."""
+    for name in path.split("."):
+        if not isinstance(tree, Mapping):
+            return True
+        if name not in tree:
+            return False
+        tree = tree[name]
+    return True
 
 
 def _lay_over(tree: Any, settings_over: Any) -> Any:

@@ -27,12 +27,18 @@ class Recorder(observer.Observer):
         self._tokens = 0
         self._waiting_first = 0
         self._sampled_at = -_SAMPLE_SECONDS
-        self._service: dict[str, float] = {}
+        self._service: dict[str, float] = {}  # by tenant
+        self._admitted: dict[int, records.RequestRecord] = {}
+        self._sessions: dict[int, types.Session] = {}  # all that ever ran
 
     def begin(self, engine: engines.Engine) -> None:
         """The run starts now."""
         self._engine = engine
         self._start = engine.clock.now()
+
+    def admitted(self, request: records.RequestRecord, session: int) -> None:
+        """The engine has taken the request in as `session`."""
+        self._admitted[session] = request
 
     def sink(self, request: records.RequestRecord) -> streams.Sink:
         """What the engine calls with the tokens of a request."""
@@ -92,6 +98,7 @@ class Recorder(observer.Observer):
             self.record.prefill_seconds += seconds * (prefill / (prefill + steps) if steps else 1.0)
         for plan in batch.lanes:
             tenant = plan.session.request.tenant
+            self._sessions[plan.session.id] = plan.session
             service = self._engine.controller.policy.service(plan.prefill, plan.steps)
             self._service[tenant] = self._service.get(tenant, 0.0) + service
         args = {"lanes": len(batch.lanes), "prefill": batch.prefill_units, "steps": batch.steps}
@@ -132,6 +139,9 @@ class Recorder(observer.Observer):
         }
         record.wasted_bytes = moved.wasted * self._page_bytes
         record.interrupted = interrupted
+        for session in self._sessions.values():
+            request = self._admitted[session.id]
+            request.service, request.preemptions = session.service, session.preemptions
 
     def _note_gap(self, engine: engines.Engine) -> None:
         """The largest gap in service between tenants that both want the device."""

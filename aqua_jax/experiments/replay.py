@@ -20,7 +20,7 @@ OnSample = Callable[[records.Sample, int], None]  # the sample, requests finishe
 
 
 def arrivals(workload: settings.WorkloadSettings, *, units_max: int) -> list[records.Arrival]:
-    """The requests, lengths scaled so that each fits in `units_max` tokens, at the workload's own rate.
+    """The requests at the workload's own rate, scaled so that each fits in `units_max` tokens.
 
     Raises TraceError or ConfigError.
     """
@@ -64,37 +64,6 @@ def requests(
         )
         made.append(dataclasses.replace(request, tenant=arrival.tenant))
     return made
-
-
-def sustainable_rate(
-    engine: engines.Engine, wanted: Sequence[types.Request], *, seconds: float
-) -> float:
-    """Requests a second that the engine sustains: it is kept full for `seconds`.
-
-    Output tokens a second, from the first token on, over the mean output length.
-    """
-    emitted = 0
-    first_at: float | None = None
-
-    def take(tokens: Sequence[object], reason: str, at: float) -> None:
-        nonlocal emitted, first_at
-        emitted += len(tokens)
-        if first_at is None and tokens:
-            first_at = at
-
-    for request in wanted:
-        engine.submit(request, sink=take)
-    end = engine.clock.now() + seconds
-    while engine.clock.now() < end and not engine.idle:
-        engine.step(end)
-    now = engine.clock.now()
-    engine.drain(0.0)
-    if first_at is None or now <= first_at:
-        raise errors.ConfigError(
-            f"no token came within workload.calibration_seconds={seconds}: raise it"
-        )
-    mean_output = sum(request.steps_max for request in wanted) / len(wanted)
-    return emitted / (now - first_at) / mean_output
 
 
 def run(
@@ -146,6 +115,8 @@ def _submit(
     )
     sink = keeper.sink(record)
     try:
-        engine.submit(request, sink=sink)
+        stream = engine.submit(request, sink=sink)
     except (errors.RequestError, errors.QueueFullError):
         record.reason, record.ended_at = "refused", now
+    else:
+        keeper.admitted(record, stream.id)

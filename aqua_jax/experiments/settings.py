@@ -16,6 +16,7 @@ from aqua_jax.control.policies import base, registry
 
 MOVERS = ("reference", "xla")
 TIER_KINDS = ("peer", "host")
+_CHUNK_TOKENS_MIN = 32  # fewer rows run by another kernel, with other bits (`loops/text.py`)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -94,6 +95,10 @@ class EngineSettings:
         names = [f.name for f in dataclasses.fields(self) if f.type == "int"]
         _at_least("engine", self, 1, *(n for n in names if n != "early_pages"))
         _at_least("engine", self, 0, "early_pages", "ahead_seconds")
+        _at_least("engine", self, _CHUNK_TOKENS_MIN, "chunk_tokens")
+        _multiple("engine", self, 16, "tile_rows")
+        _multiple("engine", self, self.tile_rows, "chunk_tokens")
+        _multiple("engine", self, self.page_tokens, "units_max")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,9 +202,14 @@ class EmulateSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ReportSettings:
-    """baselines: arms that the others are compared with, comma-separated. note: said in the report."""
+    """What the report says.
+
+    baselines: arms that the others are compared with, comma-separated. note: a remark.
+    derivation: how emulated times follow from a device's figures; said before anything runs.
+    """
 
     baselines: str = "fcfs"
+    derivation: str = ""
     note: str = ""
 
 
@@ -269,6 +279,12 @@ def _above(head: str, value: Any, *names: str) -> None:
         number = getattr(value, name)
         if not (math.isfinite(number) and number > 0):
             raise errors.ConfigError(f"{head}.{name} is {number}; give a finite number above 0")
+
+
+def _multiple(head: str, value: Any, unit: int, name: str) -> None:
+    number = getattr(value, name)
+    if number % unit:
+        raise errors.ConfigError(f"{head}.{name} is {number}; give a multiple of {unit}")
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aqua_jax.control import errors
-from aqua_jax.experiments import machine, overrides, recorder, replay, settings
+from aqua_jax.experiments import calibration, machine, overrides, recorder, replay, settings
 from aqua_jax.workloads import live, measure, records, report, shaping
 
 _CALIBRATION_REQUESTS = 512
@@ -20,67 +20,72 @@ _CALIBRATION_REQUESTS = 512
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:
-    """report: the value of report.json. paths: the files written, by name."""
+    """What ran. value: of report.json. Not written yet (`write`)."""
 
-    report: dict[str, Any]
-    paths: dict[str, pathlib.Path]
+    value: dict[str, Any]
+    runs: list[records.RunRecord]
     interrupted: bool
+
+    def write(self, workdir: pathlib.Path) -> dict[str, pathlib.Path]:
+        """Writes the report into `workdir`; the paths by file name."""
+        return report.write(workdir, self.value, self.runs)
 
 
 class Trial:
     """An experiment whose settings, trace and arms were checked; nothing is compiled yet.
 
-    Raises ConfigError and TraceError when made. say: prints a line of progress.
+    Raises ConfigError and TraceError when made. Trials that differ only in
+    their workload can share one machine.
     """
 
-    def __init__(self, experiment: settings.Experiment, *, say: Callable[[str], None]) -> None:
-        self._experiment = experiment
-        self._say = say
-        self._arms = {name: overrides.arm(experiment, name) for name in experiment.arm_names}
+    def __init__(self, experiment: settings.Experiment) -> None:
+        self.experiment = experiment
+        self.arms = {name: overrides.arm(experiment, name) for name in experiment.arm_names}
         self._drawn = replay.arrivals(experiment.workload, units_max=experiment.engine.units_max)
 
-    def run(
-        self, workdir: pathlib.Path, view: live.LiveView, *, stopped: Callable[[], bool]
-    ) -> Result:
-        """Runs every arm and writes the report into `workdir`."""
-        self._say("compiling")
-        shared = machine.Machine(self._experiment, list(self._arms.values()))
-        try:
-            shared.warm_up()
-            drawn = self._at_rate(shared)
-            runs = []
-            for name, arm in self._arms.items():
-                if stopped():
-                    break
-                runs.append(self._run_arm(shared, name, arm, drawn, view, stopped))
-        finally:
-            shared.close()
-        return self._report(workdir, runs, shared, interrupted=stopped())
+    def machine(self) -> machine.Machine:
+        """Devices, memory and compiled programs for its arms; to be closed by the caller."""
+        made = machine.Machine(self.experiment, list(self.arms.values()))
+        made.warm_up()
+        return made
 
-    def _at_rate(self, shared: machine.Machine) -> list[records.Arrival]:
-        """The arrivals at the workload's rate, or at `load` times what the first arm sustains."""
-        workload = self._experiment.workload
+    def calibrate(self, shared: machine.Machine) -> float | None:
+        """Sets the rate of arrivals.
+
+        Where the workload gives `load`, runs the first arm full and returns the
+        requests a second that it sustains; else None.
+        """
+        workload = self.experiment.workload
         if workload.rate:
-            return shaping.at_rate(self._drawn, workload.rate) if workload.trace else self._drawn
-        wanted = replay.requests(self._drawn, workload, vocab_size=shared.vocab_size)
-        many = (wanted * (1 + _CALIBRATION_REQUESTS // len(wanted)))[:_CALIBRATION_REQUESTS]
-        first = next(iter(self._arms.values()))
-        engine = shared.start(first).engine
-        sustained = replay.sustainable_rate(engine, many, seconds=workload.calibration_seconds)
-        engine.mover.close()
-        rate = sustained * workload.load
-        self._say(f"sustains {sustained:.2f} requests/s; they will arrive at {rate:.2f} a second")
-        return shaping.at_rate(self._drawn, rate)
+            if workload.trace:
+                self._drawn = shaping.at_rate(self._drawn, workload.rate)
+            return None
+        first = next(iter(self.arms.values()))
+        sustained = _sustained(shared, first, self._drawn)
+        self._drawn = shaping.at_rate(self._drawn, sustained * workload.load)
+        return sustained
+
+    def run(
+        self, shared: machine.Machine, view: live.LiveView, *, stopped: Callable[[], bool]
+    ) -> Result:
+        """Runs every arm, the first at least, until `stopped()`; assembles the report."""
+        runs: list[records.RunRecord] = []
+        for name, arm in self.arms.items():
+            if runs and stopped():
+                break
+            runs.append(self._run_arm(shared, name, arm, view, stopped))
+        value = self._report(runs, shared)
+        return Result(value, runs, interrupted=stopped())
 
     def _run_arm(
         self,
         shared: machine.Machine,
         name: str,
         arm: settings.Experiment,
-        drawn: list[records.Arrival],
         view: live.LiveView,
         stopped: Callable[[], bool],
     ) -> records.RunRecord:
+        drawn = self._drawn
         wanted = replay.requests(drawn, arm.workload, vocab_size=shared.vocab_size)
         record = records.RunRecord(arm=name, evidence=arm.evidence)
         keeper = recorder.Recorder(record, shared.runner.page_bytes)
@@ -111,26 +116,39 @@ class Trial:
         view.finish(name, _result_text(record))
         return record
 
-    def _report(
-        self,
-        workdir: pathlib.Path,
-        runs: list[records.RunRecord],
-        shared: machine.Machine,
-        *,
-        interrupted: bool,
-    ) -> Result:
-        if not runs:
-            raise errors.AquaError("stopped before any arm ran: there is nothing to report")
-        named = [name.strip() for name in self._experiment.report.baselines.split(",")]
+    def _report(self, runs: list[records.RunRecord], shared: machine.Machine) -> dict[str, Any]:
+        named = [name.strip() for name in self.experiment.report.baselines.split(",")]
         ran = [run.arm for run in runs]
         value = report.assemble(
             runs,
-            config=overrides.as_json(self._experiment),
+            config=overrides.as_json(self.experiment),
             devices=[str(device) for device in shared.devices],
             baselines=[name for name in named if name in ran],
         )
         report.check(value)
-        return Result(value, report.write(workdir, value, runs), interrupted)
+        return value
+
+
+def _sustained(
+    shared: machine.Machine, arm: settings.Experiment, drawn: list[records.Arrival]
+) -> float:
+    """Requests like `drawn` that `arm` serves in a second when kept full."""
+    workload = arm.workload
+    arrivals = calibration.in_mid_life(drawn, shared.runner.lanes)
+    arrivals += (drawn * (1 + _CALIBRATION_REQUESTS // len(drawn)))[:_CALIBRATION_REQUESTS]
+    wanted = replay.requests(arrivals, workload, vocab_size=shared.vocab_size)
+    account = calibration.Account()
+    engine = shared.start(arm, account).engine
+    seconds = workload.calibration_seconds
+    recomputed = calibration.keep_full(engine, wanted, seconds=seconds)
+    engine.mover.close()
+    rate = calibration.rate(account.slices, drawn, recomputed=recomputed)
+    if rate is None:
+        raise errors.ConfigError(
+            f"workload.calibration_seconds={seconds} is too short to see the machine full:"
+            " raise it, or set workload.rate"
+        )
+    return rate
 
 
 def _calls(
@@ -152,7 +170,4 @@ def _result_text(record: records.RunRecord) -> str:
     slowest = summary["ttft_seconds"]["max"]
     if slowest is None:
         return "no token"
-    return (
-        f"slowest first token {slowest:.2f} s,"
-        f" {summary['output_tokens_per_second'] or 0:.0f} tokens/s"
-    )
+    return f"first token max {slowest:.2f} s, {summary['output_tokens_per_second'] or 0:,.0f} tok/s"

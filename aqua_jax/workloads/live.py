@@ -23,7 +23,9 @@ from aqua_jax.workloads import quantities, records
 _REDRAW_SECONDS = 0.2
 _LINE_SECONDS = 5.0  # between plain lines
 _RATE_SECONDS = 2.0  # tokens a second are averaged over this long
-_BAR_CELLS = 12
+_BAR_CELLS = 12  # of a bar at most
+_BAR_CELLS_MIN = 3  # where there is room for fewer, the percentage stands alone
+_FIGURES_CELLS = 40  # the table without the bars: its other columns, the gaps
 
 
 @dataclasses.dataclass(slots=True)
@@ -115,14 +117,24 @@ class LiveView:
         if arm.result or arm.sample is None:
             return [rich.text.Text(""), rich.text.Text(""), rich.text.Text(arm.result, "green")]
         waiting = arm.sample.waiting_first
+        cells = self._bar_cells(arm)
         return [
             rich.text.Text(str(waiting), style="red" if waiting else "dim"),
             rich.text.Text(_rate(arm)),
             rich.text.Text("  ").join(
-                _bar(tier, pages, self._capacity_pages.get(tier) or arm.pages_max[tier])
+                _bar(tier, pages, self._capacity_pages.get(tier) or arm.pages_max[tier], cells)
                 for tier, pages in arm.sample.pages.items()
             ),
         ]
+
+    def _bar_cells(self, arm: _Arm) -> int:
+        """What the terminal has room for: bars shrink before numbers are cut."""
+        assert arm.sample is not None
+        names = list(arm.sample.pages)
+        room = self._console.width - _FIGURES_CELLS - max(map(len, self._arms))
+        taken = sum(len(name) for name in names) + len(names) * len("  100%  ")
+        cells = min(_BAR_CELLS, (room - taken) // max(1, len(names)))
+        return cells if cells >= _BAR_CELLS_MIN else 0
 
     def _line(self, arm_name: str) -> str:
         arm = self._arms[arm_name]
@@ -147,12 +159,14 @@ def _rate(arm: _Arm) -> str:
     return f"{(last_tokens - first_tokens) / (last_seconds - first_seconds):,.0f}"
 
 
-def _bar(tier: str, pages: int, capacity: int) -> rich.text.Text:
+def _bar(tier: str, pages: int, capacity: int, cells: int) -> rich.text.Text:
     share = min(1.0, pages / capacity) if capacity else 0.0
-    filled = round(share * _BAR_CELLS)
+    if not cells:
+        return rich.text.Text.assemble((f"{tier} ", "dim"), f"{share:.0%}")
+    filled = round(share * cells)
     return rich.text.Text.assemble(
         (f"{tier} ", "dim"),
         ("━" * filled, "cyan"),
-        ("━" * (_BAR_CELLS - filled), "bright_black"),
+        ("━" * (cells - filled), "bright_black"),
         f" {share:4.0%}",
     )

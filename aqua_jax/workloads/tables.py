@@ -1,15 +1,18 @@
 """The report in a terminal: the same rows as the web page, drawn by rich.
 
 Knows: a report and rich. Does not know: which numbers matter (`rows.py`).
-Text from outside (names of arms and tenants) is never read as markup.
+Columns that a narrow terminal has no room for stand in a further table below:
+no number is ever cut. Text from outside (names of arms and tenants) is never
+read as markup.
 """
 
 from __future__ import annotations
 
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
+import rich.cells
 import rich.console
 import rich.table
 import rich.text
@@ -18,98 +21,172 @@ from aqua_jax.workloads import headline, quantities, rows
 
 _STYLES = {"better": "green", "worse": "red", "": ""}
 _HEADING_LETTERS = 12
+_GAP = 2  # letters between columns
+_INDENT = "  "
 
 
 def show(report: Mapping[str, Any], console: rich.console.Console) -> None:
     """Prints the arms, comparisons and tenants where there are several, and the headline."""
-    console.print(arms(report))
+    tables = [*arms(report, console.width)]
     if not rows.has_ratio_columns(report):
-        console.print(comparisons(report))
-    for table in tenants(report):
+        tables += comparisons(report, console.width)
+    tables += tenants(report, console.width)
+    for table in tables:
         console.print(table)
     console.print(rich.text.Text(headline.headline(report), style="bold"))
 
 
-def arms(report: Mapping[str, Any]) -> rich.table.Table:
-    """Arms side by side, with the ratio of each comparison."""
+def arms(report: Mapping[str, Any], width: int) -> Iterator[rich.table.Table]:
+    """Arms side by side, then the ratios of each comparison, at most `width` letters wide."""
     groups = dict(rows.arm_groups(report))
     members = [row for group in groups.values() for row in group]
-    table = _table(f"Arms ({report['evidence']})")
-    table.add_column("")
-    widths: list[_Widths] = []
-    for index, name in enumerate(report["arms"]):
-        widths.append(_widths(name, [row.cells[index] for row in members]))
-        table.add_column(_aligned(quantities.Cell(name, ""), widths[-1]))
+    labels = [_Label(row.label, group) for group, rows_in in groups.items() for row in rows_in]
+    cells = [
+        _column(name, [row.cells[index] for row in members])
+        for index, name in enumerate(report["arms"])
+    ]
     pairs = list(report["comparisons"]) if rows.has_ratio_columns(report) else []
-    for name in pairs:
-        table.add_column(rich.text.Text(name), justify="right")
-    for group, in_group in groups.items():
-        table.add_row(rich.text.Text(group, style="bold"))
-        for row in in_group:
-            cells = map(_aligned, row.cells, widths)
-            table.add_row(f"  {row.label}", *cells, *map(_ratio, row.ratios[: len(pairs)]))
-    return table
+    ratios = [
+        _Column(_wrapped(name), [_ratio(row.ratios[index]) for row in members])
+        for index, name in enumerate(pairs)
+    ]
+    title = f"Arms ({report['evidence']})"
+    if len(list(_parts([*cells, *ratios], width - _letters(labels)))) == 1:
+        yield from _tables(title, labels, [*cells, *ratios], width)
+    else:
+        yield from _tables(title, labels, cells, width)
+        yield from _tables("Ratios", labels, ratios, width)
 
 
-def comparisons(report: Mapping[str, Any]) -> rich.table.Table:
+def comparisons(report: Mapping[str, Any], width: int) -> Iterator[rich.table.Table]:
     """One line per pair of arms, for reports with more pairs than fit beside the arms."""
     pairs = report["comparisons"]
-    return _lines("Comparisons", pairs, rows.columns("comparisons.*", list(pairs.values())))
+    yield from _lines(
+        "Comparisons", list(pairs), rows.columns("comparisons.*", list(pairs.values())), width
+    )
 
 
-def tenants(report: Mapping[str, Any]) -> Iterator[rich.table.Table]:
+def tenants(report: Mapping[str, Any], width: int) -> Iterator[rich.table.Table]:
     """One table of tenants per arm, for runs with several."""
     for arm, members in report.get("tenants", {}).items():
         if members:
-            yield _lines(f"Tenants of {arm}", members, rows.tenant_columns(report, arm))
+            columns = rows.tenant_columns(report, arm)
+            yield from _lines(f"Tenants of {arm}", list(members), columns, width)
 
 
-def _lines(title: str, names: Iterable[str], columns: Sequence[rows.Row]) -> rich.table.Table:
-    """A table with one line per name and long headings wrapped."""
-    headings = [textwrap.wrap(column.label, _HEADING_LETTERS) for column in columns]
-    widths = [
-        _widths(max(heading, key=len), column.cells)
-        for heading, column in zip(headings, columns, strict=True)
-    ]
-    table = _table(title)
-    table.add_column("")
-    for heading, width in zip(headings, widths, strict=True):
-        texts = [_aligned(quantities.Cell(line, ""), width) for line in heading]
-        table.add_column(rich.text.Text("\n").join(texts), vertical="bottom")
-    for index, name in enumerate(names):
-        cells = [column.cells[index] for column in columns]
-        table.add_row(rich.text.Text(name), *map(_aligned, cells, widths))
-    return table
+class _Label(NamedTuple):
+    """What stands before a row, and the group that it is part of ("": none)."""
+
+    text: str
+    group: str = ""
+
+    @property
+    def indented(self) -> str:
+        """The text, below its group's name where it has one."""
+        return f"{_INDENT}{self.text}" if self.group else self.text
 
 
-def _table(title: str) -> rich.table.Table:
-    return rich.table.Table(
-        title=rich.text.Text(title), title_justify="left", title_style="bold", box=None
-    )
+class _Column(NamedTuple):
+    """A heading in lines and a text for each row, "" where there is nothing to say."""
+
+    heading: list[str]
+    cells: list[rich.text.Text]
+
+    @property
+    def letters(self) -> int:
+        return max(map(rich.cells.cell_len, (*self.heading, *(c.plain for c in self.cells))))
 
 
-class _Widths(NamedTuple):
-    """Letters of a column's widest number (or heading) and of its widest unit."""
-
-    number: int
-    unit: int
-
-
-def _widths(heading: str, cells: Sequence[quantities.Cell]) -> _Widths:
-    return _Widths(
-        number=max([len(heading), *(len(cell.number) for cell in cells)]),
-        unit=max((len(cell.unit) for cell in cells), default=0),
-    )
+def _lines(
+    title: str, names: Sequence[str], columns: Sequence[rows.Row], width: int
+) -> Iterator[rich.table.Table]:
+    """Tables with one line per name and long headings wrapped."""
+    texts = [_column(column.label, column.cells) for column in columns]
+    return _tables(title, [_Label(name) for name in names], texts, width)
 
 
-def _aligned(cell: quantities.Cell, widths: _Widths) -> rich.text.Text:
-    """The number ends where the column's others do; its unit follows.
+def _tables(
+    title: str, labels: Sequence[_Label], columns: Sequence[_Column], width: int
+) -> Iterator[rich.table.Table]:
+    """As many tables as it takes to show all columns in `width` letters."""
+    for part in _parts(columns, width - _letters(labels)):
+        table = rich.table.Table(
+            title=rich.text.Text(title),
+            title_justify="left",
+            title_style="bold",
+            box=None,
+            padding=(0, 0, 0, _GAP),
+            pad_edge=False,
+        )
+        table.add_column("")
+        for column in part:
+            heading = "\n".join(f"{line:>{column.letters}}" for line in column.heading)
+            table.add_column(rich.text.Text(heading), vertical="bottom", no_wrap=True)
+        _add_rows(table, labels, part)
+        yield table
+        title = ""
 
-    The columns themselves stand to the left: rich strips the spaces behind a
-    text before it aligns it to the right.
+
+def _letters(labels: Sequence[_Label]) -> int:
+    return max(rich.cells.cell_len(label.indented) for label in labels)
+
+
+def _parts(columns: Sequence[_Column], letters: int) -> Iterator[list[_Column]]:
+    """The columns, in order, in lists that fit; a column wider than `letters` stands alone."""
+    part: list[_Column] = []
+    left = letters
+    for column in columns:
+        if part and column.letters + _GAP > left:
+            yield part
+            part, left = [], letters
+        part.append(column)
+        left -= column.letters + _GAP
+    if part:
+        yield part
+
+
+def _add_rows(table: rich.table.Table, labels: Sequence[_Label], part: Sequence[_Column]) -> None:
+    """The rows in which some column of `part` says something, under the names of their groups."""
+    group = ""
+    for index, label in enumerate(labels):
+        if not any(column.cells[index].plain for column in part):
+            continue
+        cells = [_to_the_right(column.cells[index], column.letters) for column in part]
+        if label.group != group:
+            group = label.group
+            table.add_row(rich.text.Text(group, style="bold"))
+        table.add_row(rich.text.Text(label.indented), *cells)
+
+
+def _to_the_right(text: rich.text.Text, letters: int) -> rich.text.Text:
+    """Padded here: rich, aligning to the right, would drop the spaces behind a short unit."""
+    padded = text.copy()
+    padded.pad_left(letters - text.cell_len)
+    return padded
+
+
+def _column(heading: str, cells: Sequence[quantities.Cell]) -> _Column:
+    """Numbers that end above each other, units behind them.
+
+    What has no unit and is longer than the numbers that have one (a digest) takes the
+    units' room as well.
     """
-    unit = f" {cell.unit:<{widths.unit}}" if widths.unit else ""
-    return rich.text.Text.assemble(f"{cell.number:>{widths.number}}", (unit, "dim"))
+    unit_letters = max((len(cell.unit) + 1 for cell in cells if cell.unit), default=0)
+    number_letters = max((len(cell.number) for cell in cells if cell.unit), default=0)
+    texts = []
+    for cell in cells:
+        room = unit_letters if cell.unit or len(cell.number) <= number_letters else 0
+        unit = f" {cell.unit}" if cell.unit else ""
+        texts.append(rich.text.Text.assemble(cell.number, (f"{unit:<{room}}", "dim")))
+    return _Column(_wrapped(heading), texts)
+
+
+def _wrapped(heading: str) -> list[str]:
+    """A heading in short lines; a pair of arms breaks behind its slash."""
+    if len(heading) > _HEADING_LETTERS and "/" in heading:
+        candidate, _, baseline = heading.partition("/")
+        return [f"{candidate}/", baseline]
+    return textwrap.wrap(heading, _HEADING_LETTERS)
 
 
 def _ratio(ratio: float | None) -> rich.text.Text:
