@@ -19,7 +19,7 @@ def get_config() -> ml_collections.ConfigDict:
     """The settings; any of them can be changed with --config.key=value."""
     return overrides.to_config_dict(
         settings.Experiment(
-            model=settings.ModelSettings(build=build.random_llama, name="demo"),
+            model=settings.ModelSettings(build=build.causal_llama, name="demo"),
             arms="fcfs,cfs_host,cfs_peer",
             workload=settings.WorkloadSettings(
                 prompt_scale=1 / 64, output_scale=0.75, prompt_max=128, output_max=384

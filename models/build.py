@@ -1,10 +1,19 @@
-"""Models by name, for configs: random weights of a known shape."""
+"""Models by name, for configs."""
 
 from __future__ import annotations
 
-from models import llama, shapes
+import jax.numpy as jnp
+
+from aqua_jax.experiments import settings
+from models import checkpoint, llama, shapes
 
 
-def random_llama(name: str, seed: int) -> llama.CausalLlama:
-    """The Llama of shape `name` with weights drawn from `seed`. Raises ConfigError for a wrong name."""
-    return llama.CausalLlama(shapes.by_name(name), seed=seed)
+def causal_llama(model: settings.ModelSettings) -> llama.CausalLlama:
+    """The Llama of shape `model.name`, its weights from `model.path` or drawn from `model.seed`.
+
+    Raises ConfigError for a wrong name, and for a checkpoint that is not there or does not fit.
+    """
+    shape, dtype = shapes.by_name(model.name), jnp.dtype(model.dtype)
+    if model.path:
+        return checkpoint.restore(shape, model.path, dtype=dtype)
+    return llama.CausalLlama(shape, seed=model.seed, dtype=dtype)

@@ -58,7 +58,7 @@ class Machine:
                 f" set devices to at least {shards + peers}"
             )
         self.devices = devices[: shards + 1]
-        model = experiment.model.build(experiment.model.name, experiment.model.seed)
+        model = experiment.model.build(experiment.model)
         self.vocab_size: int = model.facts.vocab
         self.runner = text.TextRunner(
             model,

@@ -16,6 +16,7 @@ from aqua_jax.control.policies import base, registry
 
 MOVERS = ("reference", "xla")
 TIER_KINDS = ("peer", "host")
+DTYPES = ("float32", "bfloat16")
 _CHUNK_TOKENS_MIN = 32  # fewer rows run by another kernel, with other bits (`loops/text.py`)
 
 
@@ -55,18 +56,22 @@ class WorkloadSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
-    """The model. build(name, seed) -> a `loops.forward.CausalModel`; not set from the command line.
+    """The model. build(these settings) -> a `loops.forward.CausalModel`; not set by flags.
 
+    path: a checkpoint of its weights; "": random ones, drawn from `seed`.
     shards: devices over which it is tensor parallel.
     """
 
-    build: Callable[[str, int], Any]
+    build: Callable[[ModelSettings], Any]
     name: str = "demo"
+    path: str = ""
+    dtype: str = "float32"
     seed: int = 0
     shards: int = 1
 
     def __post_init__(self) -> None:
         _at_least("model", self, 1, "shards")
+        _one_of("model.dtype", self.dtype, DTYPES)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,44 @@
+"""Models by name: random weights by seed, weights from a checkpoint, wrong names."""
+
+from __future__ import annotations
+
+import pathlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from aqua_jax.control import errors
+from aqua_jax.experiments import settings
+from models import build, checkpoint, llama, shapes
+
+
+def _settings(**changes: object) -> settings.ModelSettings:
+    return settings.ModelSettings(build=build.causal_llama, **{"name": "tiny", **changes})
+
+
+def _first(model: llama.CausalLlama) -> np.ndarray:
+    return np.asarray(jax.tree.leaves(model.params)[0])
+
+
+def test_the_seed_decides_the_weights() -> None:
+    one, same, other = (build.causal_llama(_settings(seed=seed)) for seed in (1, 1, 2))
+    np.testing.assert_array_equal(_first(one), _first(same))
+    assert not np.array_equal(_first(one), _first(other))
+
+
+def test_weights_come_from_the_checkpoint_when_a_path_is_given(tmp_path: pathlib.Path) -> None:
+    saved = llama.CausalLlama(shapes.TINY, seed=5)
+    checkpoint.save(saved, tmp_path / "weights")
+    restored = build.causal_llama(_settings(path=str(tmp_path / "weights"), seed=1))
+    np.testing.assert_array_equal(_first(restored), _first(saved))
+
+
+def test_the_dtype_is_the_models() -> None:
+    assert build.causal_llama(_settings(dtype="bfloat16")).facts.dtype == jnp.bfloat16
+
+
+def test_a_wrong_name_is_refused_with_the_nearest() -> None:
+    with pytest.raises(errors.ConfigError, match=r"tinny.*did you mean 'tiny'"):
+        build.causal_llama(_settings(name="tinny"))
