@@ -14,7 +14,7 @@ from aqua_jax.engine import assemble
 from aqua_jax.engine import engine as engines
 from aqua_jax.simulation import toy
 
-TIERS = {"peer": 4, "host": 8}
+TIERS = {"peer": 4, "host": 32}  # more than all sessions of these tests need
 
 
 class Slots(NamedTuple):
