@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import ml_collections
 
-from aqua_jax.control.types import MIB
+from aqua_jax.control import types
 from aqua_jax.experiments import overrides, settings
 from models import build
 
-PEER = {"kind": "peer", "bytes": 64 * MIB}
-HOST = {"kind": "host", "bytes": 256 * MIB}
+PEER = {"kind": "peer", "bytes": 64 * types.MIB}
+HOST = {"kind": "host", "bytes": 256 * types.MIB}
 
 
 def get_config() -> ml_collections.ConfigDict:

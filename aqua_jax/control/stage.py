@@ -90,7 +90,7 @@ class Stage:
         """The least virtual time among the living; 0 when there are none."""
         least = [session.vtime for session in self.running.values()]
         if self.queue:
-            first: types.Session = self.queue[0]  # pyright: ignore[reportAssignmentType] # untyped
+            first: types.Session = self.queue[0]  # pyright: ignore[reportAssignmentType] -- untyped
             least.append(first.vtime)
         return min(least, default=0.0)
 
