@@ -20,7 +20,7 @@ import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import rich.console
@@ -29,8 +29,18 @@ from absl import flags
 from ml_collections import config_flags
 
 from aqua_jax.control import errors
-from aqua_jax.experiments import config_file, machine, manual, overrides, settings, trial
-from aqua_jax.workloads import live, tables
+from aqua_jax.experiments import (
+    benchmark,
+    config_file,
+    machine,
+    manual,
+    overrides,
+    settings,
+    trial,
+)
+from aqua_jax.workloads import live, report, tables
+
+_T = TypeVar("_T")
 
 _WRONG_INPUT = 2
 _INTERRUPTED = 130
@@ -46,8 +56,8 @@ def main(argv: Sequence[str]) -> int:
     console = rich.console.Console()
     stop = _Stop()
     try:
-        order = _read(argv)
-        return _on_a_thread(lambda: _run(order, console, stop))
+        work = _read(argv)
+        return _on_a_thread(lambda: work(console, stop))
     except KeyboardInterrupt:
         console.show_cursor()
         print("aqua_jax.run: interrupted", file=sys.stderr, flush=True)
@@ -62,7 +72,7 @@ def main(argv: Sequence[str]) -> int:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class _Order:
-    """What is to be run, checked."""
+    """An experiment to be run, checked."""
 
     experiment: settings.Experiment
     trials: list[trial.Trial]  # one a seed
@@ -99,6 +109,9 @@ class _Stop:
         if self.asked or not self._gently:
             raise KeyboardInterrupt
         self.asked = True
+
+
+_Work = Callable[[rich.console.Console, _Stop], int]  # returns the exit code
 
 
 def _on_a_thread(work: Callable[[], int]) -> int:
@@ -151,12 +164,33 @@ def _run_trial(
     tables.show(result.value, console)
     if one.experiment.report.note:
         console.print(rich.text.Text(one.experiment.report.note))
-    try:
-        paths = result.write(folder)
-    except OSError as error:
-        raise errors.ConfigError(f"the report cannot be written: {error}") from error
+    paths = _written(lambda: result.write(folder))
     console.print(f"report: {paths['report.html']}", soft_wrap=True, highlight=False, markup=False)
     return result.value
+
+
+def _measure(one: benchmark.Benchmark, workdir: pathlib.Path, console: rich.console.Console) -> int:
+    """Runs a benchmark; its report is shown and written."""
+
+    def say(row: str) -> None:
+        console.print(f"{row}: done", highlight=False, markup=False)
+
+    console.print(rich.text.Text(one.title))
+    value = benchmark.run(one, config=overrides.as_json(one), on_row=say)
+    console.print()
+    for table in tables.benchmark(value, console.width):
+        console.print(table)
+    path = _written(lambda: report.write_json(workdir, value))
+    console.print(f"report: {path}", soft_wrap=True, highlight=False, markup=False)
+    return 0
+
+
+def _written(write: Callable[[], _T]) -> _T:
+    """What `write()` returns. A file system that refuses is wrong input."""
+    try:
+        return write()
+    except OSError as error:
+        raise errors.ConfigError(f"the report cannot be written: {error}") from error
 
 
 def _show_medians(reports: Sequence[dict[str, Any]], console: rich.console.Console) -> None:
@@ -176,8 +210,8 @@ def _show_medians(reports: Sequence[dict[str, Any]], console: rich.console.Conso
                 console.print(f"  {name}: {shown}; {median}", highlight=False)
 
 
-def _read(argv: Sequence[str]) -> _Order:
-    """What the arguments ask for. Raises ConfigError and TraceError."""
+def _read(argv: Sequence[str]) -> _Work:
+    """What the arguments ask for, ready to run. Raises ConfigError and TraceError."""
     values = flags.FlagValues()
     flags.DEFINE_string("config", None, "The experiment, a Python file.", flag_values=values)
     flags.DEFINE_string("workdir", None, "Folder for the report.", flag_values=values)
@@ -192,13 +226,18 @@ def _read(argv: Sequence[str]) -> _Order:
     config = config_file.load(values["config"].value)
     for path, value in overridden.items():
         overrides.check_key(config, path, value)
-    experiment = overrides.experiment(_laid_over(config, given))
+    config = _laid_over(config, given)
+    measured = overrides.benchmark_of(config)
+    if measured is not None:
+        return lambda console, stop: _measure(measured, workdir, console)
+    experiment = overrides.experiment(config)
     for path in overridden:
         overrides.check_effect(experiment, path)
     trials = [
         trial.Trial(overrides.with_seed(experiment, number)) for number in range(experiment.repeats)
     ]
-    return _Order(experiment, trials, workdir)
+    order = _Order(experiment, trials, workdir)
+    return lambda console, stop: _run(order, console, stop)
 
 
 def _override(argument: str) -> tuple[str, str]:

@@ -35,6 +35,7 @@ KV_BYTES = 7 * GIB
 # The tiny model that runs in its place: one of its tokens stands for SCALE.
 SCALE = 16
 PAGE_TOKENS = 64
+DILATION = 2.0  # clock seconds of an emulated one: the tiny model's must fit in, on two busy cores
 TINY_PAGE_BYTES = 64 * 1024  # 2 layers, K and V, 64 tokens, 4 KV heads of 8, 4 bytes
 
 PAGE_BYTES = PAGE_TOKENS * SCALE * KV_TOKEN_BYTES
@@ -62,7 +63,7 @@ the same; at {PROMPT_TOKENS:,} tokens {CONTEXT_SECONDS * PROMPT_TOKENS * 1e3:.2f
 {PROMPT_TOKENS * KV_TOKEN_BYTES / PCIE.bytes_per_second * 1e3:.1f} ms
     One token of the tiny model stands for {SCALE}, one step for {SCALE} steps, one page of \
 {PAGE_TOKENS} tokens
-    for {PAGE_BYTES / MIB:.0f} MiB. A second of the clock is a second of the H100.""")
+    for {PAGE_BYTES / MIB:.0f} MiB. A second of the H100 takes {DILATION:.0f} of the clock, in all figures.""")
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -82,8 +83,8 @@ def get_config() -> ml_collections.ConfigDict:
                 },
             },
             workload=settings.WorkloadSettings(
-                requests=6,
-                rate=2.0,
+                requests=4,
+                rate=2.0 / DILATION,
                 seed=1,
                 prompt_scale=100 / SCALE,  # so that nearly all are cut to PROMPT_TOKENS
                 prompt_max=PROMPT_TOKENS // SCALE,
@@ -105,7 +106,7 @@ def get_config() -> ml_collections.ConfigDict:
                 weights=base.Weights(prefill=PREFILL_WEIGHT),
             ),
             emulate=settings.EmulateSettings(
-                dilation=1.0,
+                dilation=DILATION,
                 step_seconds=SCALE * STEP_SECONDS,
                 step_unit_seconds=SCALE * SCALE * CONTEXT_SECONDS,
                 prefill_unit_seconds=SCALE * PREFILL_SECONDS,

@@ -19,14 +19,16 @@ import heapq
 import itertools
 import queue
 import time
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import controller as controllers
-from aqua_jax.control import errors, residency, tickets, types
+from aqua_jax.control import copying, errors, tickets, types
 from aqua_jax.engine import observer as observers
 from aqua_jax.engine import pace, protocols, streams, usage
+
+_T = TypeVar("_T")
 
 _WAIT_SECONDS_MAX = 1.0
 _FAILURES_MAX = 3  # dispatches failed in a row before the living sessions are given up
@@ -65,7 +67,7 @@ class _Flight:
 @dataclasses.dataclass(frozen=True, slots=True)
 class _CopyFlight:
     ticket: tickets.Ticket
-    copy: residency.Copy
+    copy: copying.Copy
     submitted_at: float
 
 
@@ -150,7 +152,7 @@ class Engine:
             self._dispatch()
             return True
         if done:
-            self._submit_copies(self.controller.bring_back(self.clock.now()))
+            self._submit_copies(self._timed(self.controller.bring_back, self.clock.now()))
             return True
         self._wait(until)
         return False
@@ -241,7 +243,7 @@ class Engine:
             flight = self._copies.pop(completion.ticket)
             now = self.clock.now()
             self.observer.copy_done(flight.copy, completion, flight.submitted_at, now)
-            self.controller.copied(completion, now)
+            self._timed(self.controller.copied, completion, now)
             self._changed = True
         return bool(completions)
 
@@ -271,9 +273,7 @@ class Engine:
 
     def _deliver(self, flight: _Flight, outcomes: Sequence[types.Outcome]) -> None:
         now = self.clock.now()
-        begin = time.perf_counter()
-        emissions = self.controller.observe(flight.dispatch, outcomes, now)
-        self._host_seconds += time.perf_counter() - begin
+        emissions = self._timed(self.controller.observe, flight.dispatch, outcomes, now)
         for session, tokens, finished in emissions:
             stream = self._streams[session.id]
             if finished:
@@ -311,10 +311,7 @@ class Engine:
         return started_at + expected - max(self.settings.ahead_seconds, 0.1 * expected)
 
     def _dispatch(self) -> None:
-        begin = time.perf_counter()
-        decision = self.controller.decide(self.clock.now())
-        self.observer.decided(self._host_seconds + time.perf_counter() - begin)
-        self._host_seconds = 0.0
+        decision = self._timed(self.controller.decide, self.clock.now())
         self._changed = decision.evicted > 0
         self._submit_copies(decision.copies)
         now = self.clock.now()
@@ -326,13 +323,15 @@ class Engine:
                     self.usage.correct(use)
                 self.usage.mark(now, use)
             return
+        self.observer.decided(self._host_seconds)
+        self._host_seconds = 0.0
         ticket = self.runner.dispatch(decision.batch)
         chunks = -(-decision.batch.prefill_units // self.runner.chunk_units)
         self._flights.append(_Flight(decision.dispatch, ticket, decision.batch, chunks, now))
         self.usage.mark(self.clock.now(), usage.Use.RUNNING)
         self._changed = True  # the next slice may be decided as soon as it is due
 
-    def _submit_copies(self, copies: Sequence[residency.Copy]) -> None:
+    def _submit_copies(self, copies: Sequence[copying.Copy]) -> None:
         after = self._flights[-1].ticket if self._flights else None
         refused: list[tuple[tickets.Ticket, errors.AquaError]] = []
         for copy in copies:
@@ -341,10 +340,17 @@ class Engine:
             except errors.AquaError as error:
                 ticket = tickets.Ticket("refused copy")
                 refused.append((ticket, error))
-            self.controller.memory.begin(copy, ticket.id)
+            self._timed(self.controller.memory.begin, copy, ticket.id)
             self._copies[ticket.id] = _CopyFlight(ticket, copy, self.clock.now())
         # Only now: a failure gives up a session's pages, which other copies may be about to use.
         self._take_completions([types.Completion(t.id, 0, 0.0, error) for t, error in refused])
+
+    def _timed(self, call: Callable[..., _T], *args: Any) -> _T:
+        """What the controller answers; its host seconds count for the next dispatch."""
+        begin = time.perf_counter()
+        answer = call(*args)
+        self._host_seconds += time.perf_counter() - begin
+        return answer
 
     # -- waiting -----------------------------------------------------------------------------
 

@@ -5,7 +5,7 @@ Called on the engine's thread; an observer must be quick and must not raise.
 
 from __future__ import annotations
 
-from aqua_jax.control import residency, types
+from aqua_jax.control import copying, types
 
 
 class Observer:
@@ -17,9 +17,12 @@ class Observer:
         """A slice ran on the device from `started_at` to `finished_at`."""
 
     def copy_done(
-        self, copy: residency.Copy, completion: types.Completion, started_at: float, at: float
+        self, copy: copying.Copy, completion: types.Completion, started_at: float, at: float
     ) -> None:
         """A copy was submitted at `started_at` and completed by `at`."""
 
     def decided(self, host_seconds: float) -> None:
-        """Deciding and observing one slice took the controller this long."""
+        """For one dispatch the controller took so long in all.
+
+        Outcomes and copies taken in since the last dispatch, slice and copies planned.
+        """

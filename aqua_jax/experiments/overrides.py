@@ -2,6 +2,7 @@
 
     Experiment --to_config_dict--> ConfigDict --flags--> ConfigDict --experiment--> Experiment
                                                                     --arm--> one arm's
+    Benchmark --benchmark_config_dict--> ... --benchmark_of--> Benchmark
 
 Unknown keys and values of the wrong type fail with the nearest known key.
 """
@@ -16,9 +17,10 @@ from typing import Any
 import ml_collections
 
 from aqua_jax.control import errors
-from aqua_jax.experiments import settings
+from aqua_jax.experiments import benchmark, settings
 
 _FLAG = "--config."
+_BENCHMARK = "benchmark"  # in the place of arms: the class of the settings
 _BOOLEANS = ("true", "t", "1", "false", "f", "0")
 # type of a setting -> what reads it from a flag, and that in words
 _READERS: Mapping[type, tuple[Callable[[str], Any], str]] = {
@@ -35,6 +37,20 @@ def to_config_dict(experiment: settings.Experiment) -> ml_collections.ConfigDict
     """
     ordered = dataclasses.replace(experiment, arms=",".join(experiment.arm_names))
     return ml_collections.ConfigDict(_plain(ordered))
+
+
+def benchmark_config_dict(settings_of: benchmark.Benchmark) -> ml_collections.ConfigDict:
+    """The settings of a benchmark as flags see them, and which class they are of."""
+    return ml_collections.ConfigDict({_BENCHMARK: type(settings_of)} | _plain(settings_of))
+
+
+def benchmark_of(config: ml_collections.ConfigDict) -> benchmark.Benchmark | None:
+    """The benchmark of a config after overrides; None for an experiment's. Raises ConfigError."""
+    tree = config.to_dict()
+    if _BENCHMARK not in tree:
+        return None
+    cls = tree.pop(_BENCHMARK)
+    return _build(cls, tree, "config")
 
 
 def experiment(config: ml_collections.ConfigDict) -> settings.Experiment:
@@ -54,7 +70,7 @@ def check_key(config: ml_collections.ConfigDict, path: str, value: str | None = 
     Raises ConfigError with the nearest name there is, or with the arms that have the setting.
     """
     tree: Any = config.to_dict()
-    arms = tree["arm_settings"]
+    arms = tree.get("arm_settings", {})
     walked: list[str] = []
     for name in path.split("."):
         if not isinstance(tree, Mapping) or name not in tree:
@@ -91,7 +107,7 @@ def with_seed(whole: settings.Experiment, offset: int) -> settings.Experiment:
     return dataclasses.replace(whole, workload=workload)
 
 
-def as_json(whole: settings.Experiment) -> dict[str, Any]:
+def as_json(whole: settings.Experiment | benchmark.Benchmark) -> dict[str, Any]:
     """The settings as plain JSON values; functions by their qualified names."""
     return _plain(whole, functions=False)
 

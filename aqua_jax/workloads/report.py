@@ -21,16 +21,10 @@ from aqua_jax.workloads import chrome, environment, measure, metrics, records, w
 SCHEMA_VERSION = 1
 EVIDENCE = ("measured", "emulated", "simulated")
 
-_REQUIRED = (
-    "schema_version",
-    "config",
-    "evidence",
-    "hardware",
-    "versions",
-    "arms",
-    "comparisons",
-)
+_COMMON = ("schema_version", "config", "evidence", "hardware", "versions")
+_REQUIRED = (*_COMMON, "arms", "comparisons")
 _OPTIONAL = ("tenants", "emulation", "programs", "links")
+_OF_BENCHMARK = (*_COMMON, "title", "benchmark")
 # Keys that an arm has only when there is something to say.
 _WHEN_TRUE = ("interrupted", "mover_errors")
 
@@ -71,6 +65,30 @@ def assemble(
     return _plain(report | {name: table for name, table in tables.items() if _has_rows(table)})
 
 
+def assemble_benchmark(
+    title: str,
+    rows: Mapping[str, Mapping[str, Any]],
+    *,
+    config: Mapping[str, Any],
+    devices: Sequence[str] = (),
+) -> dict[str, Any]:
+    """The value of `report.json` of a benchmark: its figures (`metrics.BENCHMARK`) by row.
+
+    devices: the jax devices in words; none: it ran on the host alone.
+    """
+    return _plain(
+        {
+            "schema_version": SCHEMA_VERSION,
+            "config": config,
+            "evidence": "measured",
+            "hardware": environment.hardware(devices),
+            "versions": environment.versions(),
+            "title": title,
+            "benchmark": rows,
+        }
+    )
+
+
 def write(
     workdir: str | os.PathLike[str],
     report: Mapping[str, Any],
@@ -80,13 +98,19 @@ def write(
 
     The numbers come first: should drawing fail, they are on disk.
     """
-    folder = pathlib.Path(workdir)
-    folder.mkdir(parents=True, exist_ok=True)
-    paths = {name: folder / name for name in ("report.json", "trace.json", "report.html")}
-    _write_whole(paths["report.json"], json.dumps(report, indent=2, allow_nan=False) + "\n")
+    paths = {"report.json": write_json(workdir, report)}
+    paths |= {name: paths["report.json"].with_name(name) for name in ("trace.json", "report.html")}
     _write_whole(paths["trace.json"], json.dumps(chrome.trace(runs), allow_nan=False))
     _write_whole(paths["report.html"], webpage.render(report, runs))
     return paths
+
+
+def write_json(workdir: str | os.PathLike[str], report: Mapping[str, Any]) -> pathlib.Path:
+    """Writes `report.json` into `workdir`, whole or not at all; returns its path."""
+    path = pathlib.Path(workdir) / "report.json"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _write_whole(path, json.dumps(report, indent=2, allow_nan=False) + "\n")
+    return path
 
 
 def check(report: Mapping[str, Any]) -> None:
@@ -161,8 +185,11 @@ def _write_whole(path: pathlib.Path, text: str) -> None:
 
 
 def _faults(report: Mapping[str, Any]) -> Iterator[str]:
-    missing = [name for name in _REQUIRED if name not in report]
-    unknown = [name for name in report if name not in _REQUIRED + _OPTIONAL]
+    required, optional = _REQUIRED, _OPTIONAL
+    if "benchmark" in report:
+        required, optional = _OF_BENCHMARK, ()
+    missing = [name for name in required if name not in report]
+    unknown = [name for name in report if name not in required + optional]
     if missing or unknown:
         yield f"missing {missing}, unknown {unknown}"
         return
@@ -171,8 +198,8 @@ def _faults(report: Mapping[str, Any]) -> Iterator[str]:
     if report["evidence"] not in EVIDENCE:
         yield f"evidence {report['evidence']!r}, expected one of {EVIDENCE}"
     yield from (f"{path} has no definition" for path in metrics.undefined(report))
-    yield from _arm_faults(report["arms"])
-    for name in report["comparisons"]:
+    yield from _arm_faults(report.get("arms", {}))
+    for name in report.get("comparisons", ()):
         if any(arm not in report["arms"] for arm in name.split("/", 1)):
             yield f"comparison {name!r} names an arm that is absent"
     for path, value in metrics.flatten(report):

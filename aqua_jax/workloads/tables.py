@@ -74,6 +74,18 @@ def tenants(report: Mapping[str, Any], width: int) -> Iterator[rich.table.Table]
             yield from _lines(f"Tenants of {arm}", list(members), columns, width)
 
 
+def benchmark(report: Mapping[str, Any], width: int) -> Iterator[rich.table.Table]:
+    """One line per figure of a benchmark, one column per row of its report."""
+    measured = report["benchmark"]
+    figures = rows.columns("benchmark.*", list(measured.values()))
+    columns = [
+        _column(name, [figure.cells[index] for figure in figures])
+        for index, name in enumerate(measured)
+    ]
+    labels = [_Label(figure.label) for figure in figures]
+    return _tables(f"{report['title']} ({report['evidence']})", labels, columns, width)
+
+
 class _Label(NamedTuple):
     """What stands before a row, and the group that it is part of ("": none)."""
 
