@@ -54,6 +54,7 @@ ARROWS = {
         "aqua_jax.workloads",
         "aqua_jax.simulation",
     ],
+    "aqua_jax/experiments": ["aqua_jax"],  # with the doors on top of everything
     "aqua_jax": ["aqua_jax"],  # the doors and what they share stand on top
     "models": ["aqua_jax", "models"],
     "configs": ["aqua_jax", "models", "configs"],

@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from aqua_jax.control import admission, errors, residency, slices, stage, trace, types
+from aqua_jax.control import admission, copying, errors, residency, slices, stage, trace, types
 from aqua_jax.control.policies import base
 
 ControllerSettings = slices.ControllerSettings
@@ -30,7 +30,7 @@ class Decision:
 
     batch: types.Batch | None
     dispatch: int
-    copies: tuple[residency.Copy, ...]
+    copies: tuple[copying.Copy, ...]
     evicted: int
 
 
@@ -139,18 +139,18 @@ class Controller:
         return Decision(
             batch=batch,
             dispatch=self._dispatch,
-            copies=tuple(residency.merge(slice_.copies)),
+            copies=tuple(copying.merge(slice_.copies)),
             evicted=self.counters.preemptions - preempted,
         )
 
-    def bring_back(self, now: float) -> tuple[residency.Copy, ...]:
+    def bring_back(self, now: float) -> tuple[copying.Copy, ...]:
         """Copies for sessions that can come back into pages FREE now, between decisions."""
         if not (self.policy.pages_out and self._stage.queue and self._stage.has_lane):
             return ()
         slice_ = self._shaper.begin()
         self._admission.count_pages(slice_, self._stage.runnable(), self._finishing())
         self._admission.walk(slice_, now, displace=False)
-        return tuple(residency.merge(slice_.copies))
+        return tuple(copying.merge(slice_.copies))
 
     @property
     def waits_for_copies(self) -> bool:

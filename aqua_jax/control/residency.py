@@ -25,9 +25,8 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
-from typing import NamedTuple
 
-from aqua_jax.control import errors, pages, types
+from aqua_jax.control import copying, errors, pages, types
 
 PagesNeeded = Callable[[types.Request, int], int]
 UnitsInPage = Callable[[types.Request, int, int], int]
@@ -59,47 +58,6 @@ class _Holding:
     ins: set[int] = dataclasses.field(default_factory=set)
 
 
-class _Part(NamedTuple):
-    """One session's share of a copy: page indices of its table.
-
-    release: device pages it gives up once the copy reads them, busy until
-    dispatch `busy_until`; none for a session that stays.
-    """
-
-    session: int
-    epoch: int
-    indices: tuple[int, ...]
-    release: tuple[int, ...] = ()
-    busy_until: int = 0
-
-
-class Copy(NamedTuple):
-    """Moves of one source and one target space, submitted as one ticket."""
-
-    direction: str  # "out", "in"
-    tier: str
-    moves: tuple[types.Move, ...]
-    parts: tuple[_Part, ...]
-
-
-class Arrived(NamedTuple):
-    """What a finished copy means for one session."""
-
-    session: int
-    epoch: int
-    direction: str
-    ok: bool
-
-
-@dataclasses.dataclass(slots=True)
-class PagedBytes:
-    """Pages moved, by tier. `wasted` were copied out and never read back."""
-
-    out: dict[str, int]
-    into: dict[str, int]
-    wasted: int = 0
-
-
 class Residency:
     """The page tables of all sessions of one runner. Not thread-safe."""
 
@@ -113,11 +71,11 @@ class Residency:
     ) -> None:
         self.device = device
         self.tiers = tuple(tiers)
-        self.moved = PagedBytes({t.name: 0 for t in tiers}, {t.name: 0 for t in tiers})
+        self.moved = copying.PagedBytes({t.name: 0 for t in tiers}, {t.name: 0 for t in tiers})
         self._pages_needed = pages_needed
         self._units_in_page = units_in_page
         self._holdings: dict[int, _Holding] = {}
-        self._copies: dict[int, Copy] = {}
+        self._copies: dict[int, copying.Copy] = {}
         self._cached_away: dict[
             int, None
         ] = {}  # sessions on the device with away copies, oldest first
@@ -161,7 +119,9 @@ class Residency:
 
     # -- leaving -----------------------------------------------------------------------------
 
-    def leave(self, session: types.Session, *, units: int, last_dispatch: int) -> list[Copy] | None:
+    def leave(
+        self, session: types.Session, *, units: int, last_dispatch: int
+    ) -> list[copying.Copy] | None:
         """Plans the copies that take a session off the device; None when the tiers lack room.
 
         units: those final once `last_dispatch` has completed. Clean pages cost
@@ -179,7 +139,9 @@ class Residency:
         self.device.release([device[i] for i in sorted(clean)], session.id, last_dispatch)
         # Dirty pages are let go in `begin`, once the copies are their readers.
         return [
-            copy._replace(parts=(part._replace(release=_sources(copy), busy_until=last_dispatch),))
+            copy._replace(
+                parts=(part._replace(release=copying.sources(copy), busy_until=last_dispatch),)
+            )
             for copy in self._plan_out(session, holding, dirty, units, device)
             for part in copy.parts
         ]
@@ -194,7 +156,7 @@ class Residency:
         """Slots FREE in all tiers."""
         return sum(tier.slots.free_count for tier in self.tiers)
 
-    def copy_early(self, session: types.Session, *, pages_max: int) -> list[Copy]:
+    def copy_early(self, session: types.Session, *, pages_max: int) -> list[copying.Copy]:
         """Plans copies of full, final pages of a session that stays on the device.
 
         Uses only slots that are free: nobody gives up memory for a guess.
@@ -217,7 +179,7 @@ class Residency:
 
     # -- coming back -------------------------------------------------------------------------
 
-    def arrive(self, session: types.Session) -> list[Copy]:
+    def arrive(self, session: types.Session) -> list[copying.Copy]:
         """Plans the copies that bring every page back. The pages must be FREE (checked)."""
         holding = self._holdings[session.id]
         count = len(holding.away)
@@ -228,7 +190,7 @@ class Residency:
         for index, away in enumerate(holding.away):
             assert away is not None
             by_tier.setdefault(away.tier, []).append(index)
-        copies = []
+        planned = []
         for tier, indices in sorted(by_tier.items()):
             units = [_known(holding.away[i]).units for i in indices]
             moves = tuple(
@@ -239,9 +201,9 @@ class Residency:
                 )
                 for i, u in zip(indices, units, strict=True)
             )
-            part = _Part(session.id, session.epoch, tuple(indices))
-            copies.append(Copy("in", self.tiers[tier].name, moves, (part,)))
-        return copies
+            part = copying.Part(session.id, session.epoch, tuple(indices))
+            planned.append(copying.Copy("in", self.tiers[tier].name, moves, (part,)))
+        return planned
 
     def is_arriving(self, session: types.Session) -> bool:
         """True while a copy into its pages is in flight."""
@@ -263,7 +225,7 @@ class Residency:
 
     # -- copies in flight --------------------------------------------------------------------
 
-    def begin(self, copy: Copy, ticket: int) -> None:
+    def begin(self, copy: copying.Copy, ticket: int) -> None:
         """The copy was submitted as `ticket`: its pages get their readers and writers."""
         source = self._pool(copy.moves[0].source.space)
         target = self._pool(copy.moves[0].target.space)
@@ -275,7 +237,7 @@ class Residency:
             (holding.outs if copy.direction == "out" else holding.ins).add(ticket)
             self.device.release(part.release, part.session, part.busy_until)
 
-    def finish(self, ticket: int, *, ok: bool) -> list[Arrived]:
+    def finish(self, ticket: int, *, ok: bool) -> list[copying.Arrived]:
         """The copy completed: who is affected. Parts of sessions that dropped are left out."""
         copy = self._copies.pop(ticket)
         self._pool(copy.moves[0].source.space).end_copy(ticket)
@@ -299,7 +261,7 @@ class Residency:
                     _known(holding.away[index]).read_back = True
             if holding.device:  # not before: a slot that a planned copy uses is not to be given up
                 self._cached_away[part.session] = None
-            arrived.append(Arrived(part.session, part.epoch, copy.direction, ok))
+            arrived.append(copying.Arrived(part.session, part.epoch, copy.direction, ok))
         return arrived
 
     def is_whole_away(self, session: types.Session) -> bool:
@@ -392,11 +354,11 @@ class Residency:
         indices: list[int],
         units: int,
         device: Sequence[int],
-    ) -> list[Copy]:
+    ) -> list[copying.Copy]:
         by_tier: dict[int, list[int]] = {}
         for index in indices:
             by_tier.setdefault(_known(holding.away[index]).tier, []).append(index)
-        copies = []
+        planned = []
         for tier, chosen in sorted(by_tier.items()):
             final = [self._units_in_page(session.request, i, units) for i in chosen]
             for index, count in zip(chosen, final, strict=True):
@@ -407,11 +369,11 @@ class Residency:
                 )
                 for i, n in zip(chosen, final, strict=True)
             )
-            part = _Part(session.id, session.epoch, tuple(chosen))
-            copies.append(Copy("out", self.tiers[tier].name, moves, (part,)))
-        return copies
+            part = copying.Part(session.id, session.epoch, tuple(chosen))
+            planned.append(copying.Copy("out", self.tiers[tier].name, moves, (part,)))
+        return planned
 
-    def _note_copied_out(self, part: _Part, holding: _Holding, ok: bool) -> None:
+    def _note_copied_out(self, part: copying.Part, holding: _Holding, ok: bool) -> None:
         for index in part.indices:
             away = _known(holding.away[index])
             if ok:
@@ -441,22 +403,3 @@ class Residency:
 def _known(away: _Away | None) -> _Away:
     assert away is not None, "a page without an away copy"
     return away
-
-
-def _sources(copy: Copy) -> tuple[int, ...]:
-    return tuple(move.source.index for move in copy.moves)
-
-
-def merge(copies: Iterable[Copy]) -> list[Copy]:
-    """Joins copies between the same two spaces into one each: fewer, larger transfers."""
-    merged: dict[tuple[str, int, int], Copy] = {}
-    for copy in copies:
-        key = (copy.direction, copy.moves[0].source.space, copy.moves[0].target.space)
-        first = merged.get(key)
-        if first is None:
-            merged[key] = copy
-        else:
-            merged[key] = first._replace(
-                moves=first.moves + copy.moves, parts=first.parts + copy.parts
-            )
-    return list(merged.values())

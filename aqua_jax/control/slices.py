@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from aqua_jax.control import errors, residency, stage, types
+from aqua_jax.control import copying, errors, stage, types
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -60,7 +60,7 @@ class Slice:
     incoming: int = 0
     prefilling: list[types.Session] = dataclasses.field(default_factory=list)
     joined: set[int] = dataclasses.field(default_factory=set)
-    copies: list[residency.Copy] = dataclasses.field(default_factory=list)
+    copies: list[copying.Copy] = dataclasses.field(default_factory=list)
 
 
 class Shaper:

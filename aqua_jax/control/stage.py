@@ -24,10 +24,11 @@ from __future__ import annotations
 import dataclasses
 import heapq
 from collections.abc import Sequence
+from typing import cast
 
 from sortedcontainers import SortedKeyList
 
-from aqua_jax.control import errors, residency, trace, types
+from aqua_jax.control import copying, errors, residency, trace, types
 from aqua_jax.control.policies import base
 
 _QUEUED = (types.State.WAITING, types.State.AWAY, types.State.PAUSED)
@@ -90,8 +91,7 @@ class Stage:
         """The least virtual time among the living; 0 when there are none."""
         least = [session.vtime for session in self.running.values()]
         if self.queue:
-            first: types.Session = self.queue[0]  # pyright: ignore[reportAssignmentType] -- untyped
-            least.append(first.vtime)
+            least.append(cast(types.Session, self.queue[0]).vtime)
         return min(least, default=0.0)
 
     def joins(self, session: types.Session) -> bool:
@@ -108,7 +108,7 @@ class Stage:
         self.sessions[session.id] = session
         self.queue.add(session)
 
-    def join(self, session: types.Session, pages: int, now: float) -> list[residency.Copy]:
+    def join(self, session: types.Session, pages: int, now: float) -> list[copying.Copy]:
         """WAITING, PAUSED -> RUNNING with `pages` pages; AWAY -> ARRIVING, by copies returned."""
         self.leave_queue(session)
         self.paused.pop(session.id, None)
@@ -141,7 +141,7 @@ class Stage:
         self.paused[session.id] = session
         self.enter_queue(session)
 
-    def evict(self, victim: types.Session, now: float) -> list[residency.Copy]:
+    def evict(self, victim: types.Session, now: float) -> list[copying.Copy]:
         """RUNNING, PAUSED -> LEAVING by copies returned, or -> WAITING when it must recompute."""
         self.counters.preemptions += 1
         victim.preemptions += 1

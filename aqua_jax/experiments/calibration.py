@@ -54,19 +54,27 @@ class Slice(NamedTuple):
     finished_at: float
 
 
-def in_mid_life(drawn: Sequence[records.Arrival], count: int) -> list[records.Arrival]:
-    """`count` requests as one finds them running at some moment of a long run.
+def in_mid_life(
+    drawn: Sequence[records.Arrival], *, lanes: int, capacity_tokens: int
+) -> list[records.Arrival]:
+    """Requests as one finds them running at some moment of a long run: as many as fit.
 
-    All outputs laid end to end, looked at in `count` places evenly apart: long outputs are met
-    more often, at any age. What a request has emitted before counts as its prompt.
+    All outputs laid end to end and looked at in places evenly apart: long outputs are met more
+    often, at any age. What a request has emitted before counts as its prompt.
     """
+    caught = _caught(drawn, lanes)
+    tokens = sum(arrival.prompt_tokens for arrival in caught)
+    fit = lanes * capacity_tokens // tokens
+    return caught if fit >= lanes else _caught(drawn, max(1, fit))
+
+
+def _caught(drawn: Sequence[records.Arrival], count: int) -> list[records.Arrival]:
     ends = list(itertools.accumulate(arrival.output_tokens for arrival in drawn))
     caught = []
     for place in range(count):
         token = ends[-1] * (2 * place + 1) // (2 * count)
         index = bisect.bisect_right(ends, token)
-        arrival = drawn[index]
-        left = ends[index] - token
+        arrival, left = drawn[index], ends[index] - token
         prompt_tokens = arrival.prompt_tokens + arrival.output_tokens - left
         caught.append(dataclasses.replace(arrival, prompt_tokens=prompt_tokens, output_tokens=left))
     return caught

@@ -58,7 +58,8 @@ class Machine:
                 f" set devices to at least {shards + peers}"
             )
         self.devices = devices[: shards + 1]
-        model = experiment.model.build(experiment.model)
+        wanted = experiment.model
+        model = wanted.build(wanted.name, seed=wanted.seed, path=wanted.path, dtype=wanted.dtype)
         self.vocab_size: int = model.facts.vocab
         self.runner = text.TextRunner(
             model,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from aqua_jax.control import residency, types
+from aqua_jax.control import copying, types
 from aqua_jax.engine import engine as engines
 from aqua_jax.engine import observer, streams, usage
 from aqua_jax.workloads import records
@@ -105,7 +105,7 @@ class Recorder(observer.Observer):
         self._span("device", "slice", started_at, finished_at, args)
 
     def copy_done(
-        self, copy: residency.Copy, completion: types.Completion, started_at: float, at: float
+        self, copy: copying.Copy, completion: types.Completion, started_at: float, at: float
     ) -> None:
         if completion.error is not None:
             self.record.mover_errors += 1

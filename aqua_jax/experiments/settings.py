@@ -56,13 +56,13 @@ class WorkloadSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
-    """The model. build(these settings) -> a `loops.forward.CausalModel`; not set by flags.
+    """The model. build(name, seed=, path=, dtype=) -> a `loops.forward.CausalModel`.
 
     path: a checkpoint of its weights; "": random ones, drawn from `seed`.
     shards: devices over which it is tensor parallel.
     """
 
-    build: Callable[[ModelSettings], Any]
+    build: Callable[..., Any]
     name: str = "demo"
     path: str = ""
     dtype: str = "float32"

@@ -134,7 +134,11 @@ def _sustained(
 ) -> float:
     """Requests like `drawn` that `arm` serves in a second when kept full."""
     workload = arm.workload
-    arrivals = calibration.in_mid_life(drawn, shared.runner.lanes)
+    arrivals = calibration.in_mid_life(
+        drawn,
+        lanes=arm.engine.lanes,
+        capacity_tokens=(arm.memory.pool_pages - 1) * arm.engine.page_tokens,
+    )
     arrivals += (drawn * (1 + _CALIBRATION_REQUESTS // len(drawn)))[:_CALIBRATION_REQUESTS]
     wanted = replay.requests(arrivals, workload, vocab_size=shared.vocab_size)
     account = calibration.Account()

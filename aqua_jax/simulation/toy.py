@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from typing import Any
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import errors, tickets, types
@@ -27,7 +28,9 @@ def mix(*values: int) -> int:
     """A small integer hash: the same on every machine."""
     state = 0x9E3779B97F4A7C15
     for value in values:
-        state = ((state ^ (value & _MASK)) * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & ((1 << 64) - 1)
+        state = ((state ^ (value & _MASK)) * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & (
+            (1 << 64) - 1
+        )
         state ^= state >> 29
     return state
 
@@ -40,11 +43,13 @@ class ToyPayload:
     stop_modulus: int = 0
 
 
-def request(prompt: Sequence[int], steps_max: int, *, stop_modulus: int = 0, **fields: object) -> types.Request:
+def request(
+    prompt: Sequence[int], steps_max: int, *, stop_modulus: int = 0, **fields: Any
+) -> types.Request:
     """A request for the toy runner; `fields` go to `types.Request`."""
     payload = ToyPayload(tuple(prompt), stop_modulus)
     return types.Request(
-        kind="toy", prompt_units=len(prompt), steps_max=steps_max, payload=payload, **fields  # pyright: ignore
+        kind="toy", prompt_units=len(prompt), steps_max=steps_max, payload=payload, **fields
     )
 
 
@@ -70,7 +75,8 @@ class ToyMemory:
     def __init__(self, spaces: dict[int, int], page_units: int) -> None:
         self.page_units = page_units
         self.pages = {
-            space: [[_GARBAGE] * page_units for _ in range(count)] for space, count in spaces.items()
+            space: [[_GARBAGE] * page_units for _ in range(count)]
+            for space, count in spaces.items()
         }
 
 
@@ -189,7 +195,9 @@ class ToyRunner:
             lane = _Lane(plan.session.id, known[-1], plan.first, left)
             self._lane_state[plan.lane] = lane
         if lane is None or lane.session != plan.session.id:
-            raise errors.InternalError(f"lane {plan.lane} runs session {plan.session.id} without joining")
+            raise errors.InternalError(
+                f"lane {plan.lane} runs session {plan.session.id} without joining"
+            )
         if lane.left > 0 and lane.position != plan.first:
             raise errors.InternalError(
                 f"session {plan.session.id} stands at {lane.position}, planned from {plan.first}"
@@ -288,7 +296,9 @@ class ToyMover:
             if after is not None and not after.done():
                 self._clock.at(self._clock.now() + self._seconds[0], start)
                 return
-            self._clock.at(self._clock.now() + seconds, lambda: self._complete(ticket, moves, fails))
+            self._clock.at(
+                self._clock.now() + seconds, lambda: self._complete(ticket, moves, fails)
+            )
 
         start()
         return ticket

@@ -10,12 +10,7 @@ import numpy as np
 import pytest
 
 from aqua_jax.control import errors
-from aqua_jax.experiments import settings
 from models import build, checkpoint, llama, shapes
-
-
-def _settings(**changes: object) -> settings.ModelSettings:
-    return settings.ModelSettings(build=build.causal_llama, **{"name": "tiny", **changes})
 
 
 def _weights(model: llama.CausalLlama) -> np.ndarray:
@@ -24,7 +19,7 @@ def _weights(model: llama.CausalLlama) -> np.ndarray:
 
 
 def test_the_seed_decides_the_weights() -> None:
-    one, same, other = (build.causal_llama(_settings(seed=seed)) for seed in (1, 1, 2))
+    one, same, other = (build.causal_llama("tiny", seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(_weights(one), _weights(same))
     assert not np.array_equal(_weights(one), _weights(other))
 
@@ -32,14 +27,14 @@ def test_the_seed_decides_the_weights() -> None:
 def test_weights_come_from_the_checkpoint_when_a_path_is_given(tmp_path: pathlib.Path) -> None:
     saved = llama.CausalLlama(shapes.TINY, seed=5)
     checkpoint.save(saved, tmp_path / "weights")
-    restored = build.causal_llama(_settings(path=str(tmp_path / "weights"), seed=1))
+    restored = build.causal_llama("tiny", seed=1, path=str(tmp_path / "weights"))
     np.testing.assert_array_equal(_weights(restored), _weights(saved))
 
 
 def test_the_dtype_is_the_models() -> None:
-    assert build.causal_llama(_settings(dtype="bfloat16")).facts.dtype == jnp.bfloat16
+    assert build.causal_llama("tiny", seed=0, dtype="bfloat16").facts.dtype == jnp.bfloat16
 
 
 def test_a_wrong_name_is_refused_with_the_nearest() -> None:
     with pytest.raises(errors.ConfigError, match=r"tinny.*did you mean 'tiny'"):
-        build.causal_llama(_settings(name="tinny"))
+        build.causal_llama("tinny", seed=0)
