@@ -10,7 +10,7 @@ import collections
 import itertools
 from typing import Any
 
-from aqua_jax.control import controller, errors, pages, residency, types
+from aqua_jax.control import controller, copying, errors, pages, residency, types
 from aqua_jax.control.policies import base, registry
 
 PAGE_UNITS = 4
@@ -70,7 +70,7 @@ class Desk:
             self.memory,
         )
         self.ran: list[list[int]] = []
-        self.copies: dict[int, residency.Copy] = {}
+        self.copies: dict[int, copying.Copy] = {}
         self._flights: collections.deque[tuple[int, types.Batch, dict[int, int]]]
         self._flights = collections.deque()
         self._ids = itertools.count(1)
@@ -95,7 +95,7 @@ class Desk:
         self.check()
         return decision
 
-    def begin(self, copies: tuple[residency.Copy, ...]) -> None:
+    def begin(self, copies: tuple[copying.Copy, ...]) -> None:
         """The copies are in flight."""
         for copy in copies:
             ticket = next(self._tickets)
@@ -131,7 +131,13 @@ class Desk:
         """One slice from decision to outcome, its copies done before; the ids that ran."""
         decision = self.decide()
         self.land()
-        if decision.batch is None:
+        if self._flights:
+            self.observe()
+        return self.ran[-1] if decision.batch is not None else []
+
+    def advance(self) -> list[int]:
+        """One slice from decision to outcome while every copy stays in flight; the ids that ran."""
+        if self.decide().batch is None:
             return []
         self.observe()
         return self.ran[-1]
@@ -174,8 +180,3 @@ class Desk:
             return "stop"
         done = len(session.emitted) + tokens >= session.request.steps_max
         return "length" if done and tokens else ""
-
-
-def units(copy: residency.Copy) -> list[int]:
-    """Units of each move of a copy."""
-    return [move.units for move in copy.moves]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aqua_jax.control import errors, pages, residency, types
+from aqua_jax.control import copying, errors, pages, residency, types
 from tests.control import desk
 
 
@@ -27,12 +27,12 @@ class Holder:
         session.cached = session.planned_cached = units
         self.memory.grow(session, self.memory.pages_for(session, units))
 
-    def leave(self, session: types.Session) -> list[residency.Copy]:
+    def leave(self, session: types.Session) -> list[copying.Copy]:
         copies = self.memory.leave(session, units=session.cached, last_dispatch=0)
         assert copies is not None
         return copies
 
-    def begin(self, copies: list[residency.Copy]) -> list[int]:
+    def begin(self, copies: list[copying.Copy]) -> list[int]:
         tickets = []
         for copy in copies:
             self.ticket += 1
@@ -41,19 +41,19 @@ class Holder:
         self.memory.check_integrity()
         return tickets
 
-    def finish(self, tickets: list[int], *, ok: bool = True) -> list[residency.Arrived]:
+    def finish(self, tickets: list[int], *, ok: bool = True) -> list[copying.Arrived]:
         arrived = [one for ticket in tickets for one in self.memory.finish(ticket, ok=ok)]
         self.memory.check_integrity()
         return arrived
 
-    def send(self, session: types.Session) -> list[residency.Copy]:
+    def send(self, session: types.Session) -> list[copying.Copy]:
         """Out, to the end."""
         copies = self.leave(session)
         self.finish(self.begin(copies))
         assert self.memory.is_whole_away(session)
         return copies
 
-    def bring(self, session: types.Session) -> list[residency.Copy]:
+    def bring(self, session: types.Session) -> list[copying.Copy]:
         """Back, to the end."""
         copies = self.memory.arrive(session)
         self.finish(self.begin(copies))
@@ -68,7 +68,7 @@ class Holder:
         return [self.memory.device, *(tier.slots for tier in self.memory.tiers)]
 
 
-def units(copies: list[residency.Copy]) -> list[int]:
+def units(copies: list[copying.Copy]) -> list[int]:
     return [move.units for copy in copies for move in copy.moves]
 
 
@@ -92,7 +92,7 @@ def test_device_pages_turn_free_when_the_copy_has_completed() -> None:
     assert holder.memory.is_leaving(session)
     assert not holder.memory.is_whole_away(session)
     arrived = holder.finish(tickets)
-    assert arrived == [residency.Arrived(1, 0, "out", True)]
+    assert arrived == [copying.Arrived(1, 0, "out", True)]
     assert holder.memory.device.free_count == 16
     assert holder.memory.is_whole_away(session)
 
@@ -265,14 +265,10 @@ def test_arriving_takes_one_that_is_wholly_away() -> None:
         holder.memory.arrive(session)
 
 
-def test_copies_between_the_same_spaces_become_one() -> None:
+def test_one_copy_may_carry_pages_of_several_sessions() -> None:
     holder = Holder(tiers={"peer": 3, "host": 8})
     first, second = holder.session(8), holder.session(8, id=2)
-    copies = residency.merge([*holder.leave(first), *holder.leave(second)])
-    assert [(copy.tier, len(copy.moves), len(copy.parts)) for copy in copies] == [
-        ("peer", 3, 2),
-        ("host", 1, 1),
-    ]
+    copies = copying.merge([*holder.leave(first), *holder.leave(second)])
     arrived = holder.finish(holder.begin(copies))
     assert [one.session for one in arrived] == [1, 2, 2]
     assert holder.memory.device.free_count == 16
