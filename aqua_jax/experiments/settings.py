@@ -38,7 +38,7 @@ class WorkloadSettings:
     requests: int = 128
     rate: float = 0.0
     load: float = 2.0
-    calibration_seconds: float = 2.0
+    calibration_seconds: float = 3.0
     seed: int = 0
     prompt_scale: float = 1 / 32
     output_scale: float = 1 / 2

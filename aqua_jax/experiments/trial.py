@@ -15,8 +15,6 @@ from aqua_jax.control import errors
 from aqua_jax.experiments import calibration, machine, overrides, recorder, replay, settings
 from aqua_jax.workloads import live, measure, records, report, shaping
 
-_CALIBRATION_REQUESTS = 512
-
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Result:
@@ -134,12 +132,8 @@ def _sustained(
 ) -> float:
     """Requests like `drawn` that `arm` serves in a second when kept full."""
     workload = arm.workload
-    arrivals = calibration.in_mid_life(
-        drawn,
-        lanes=arm.engine.lanes,
-        capacity_tokens=(arm.memory.pool_pages - 1) * arm.engine.page_tokens,
-    )
-    arrivals += (drawn * (1 + _CALIBRATION_REQUESTS // len(drawn)))[:_CALIBRATION_REQUESTS]
+    capacity_tokens = (arm.memory.pool_pages - 1) * arm.engine.page_tokens
+    arrivals = calibration.flood(drawn, lanes=arm.engine.lanes, capacity_tokens=capacity_tokens)
     wanted = replay.requests(arrivals, workload, vocab_size=shared.vocab_size)
     account = calibration.Account()
     engine = shared.start(arm, account).engine
