@@ -62,6 +62,13 @@ class Admission:
         slice_.available = device.free_count - growth
         slice_.incoming = device.pending_count + sum(self._memory.held(s) for s in finishing)
 
+    @property
+    def may_bring_back(self) -> bool:
+        """False when nobody within sight of the queue's head could come back between decisions."""
+        if not self._memory.device.free_count:
+            return False
+        return any(session.state is not types.State.WAITING for session in self._in_sight())
+
     def walk(self, slice_: slices.Slice, now: float, *, displace: bool) -> None:
         """Lets in what fits, in the policy's order.
 
@@ -70,7 +77,7 @@ class Admission:
         """
         slice_.prefilling = [s for s in self._stage.running.values() if s.prefill_left]
         blocked: list[types.Session] = []
-        for session in list(itertools.islice(self._stage.queue, self._settings.looks_max)):
+        for session in self._in_sight():
             if session.flights:  # its last known unit is not on the host yet
                 if self._policy.backfills:
                     continue
@@ -93,6 +100,10 @@ class Admission:
             if not self._policy.backfills or session.passed_over >= self._settings.passes_max:
                 return
             blocked.append(session)
+
+    def _in_sight(self) -> list[types.Session]:
+        """The first of the queue, as many as one decision looks at."""
+        return list(itertools.islice(self._stage.queue, self._settings.looks_max))
 
     def _pages_to_join(self, session: types.Session) -> int:
         """Pages that must be FREE before the session joins."""

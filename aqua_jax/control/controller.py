@@ -145,7 +145,7 @@ class Controller:
 
     def bring_back(self, now: float) -> tuple[copying.Copy, ...]:
         """Copies for sessions that can come back into pages FREE now, between decisions."""
-        if not (self.policy.pages_out and self._stage.queue and self._stage.has_lane):
+        if not (self.policy.pages_out and self._stage.has_lane and self._admission.may_bring_back):
             return ()
         slice_ = self._shaper.begin()
         self._admission.count_pages(slice_, self._stage.runnable(), self._finishing())
@@ -259,12 +259,15 @@ class Controller:
             session.planned_known += plan.steps + bool(completes)
             session.flights += 1
             session.last_dispatch = self._dispatch
-            self.policy.charge(session, plan.prefill, 0)
             if completes:  # its prefill quantum is over, the quantum for steps begins
+                self.policy.charge(session, plan.prefill, 0)
                 session.served = 0.0
-            self.policy.charge(session, 0, plan.steps)
+                self.policy.charge(session, 0, plan.steps)
+            else:
+                self.policy.charge(session, plan.prefill, plan.steps)
             flight.append((session, session.epoch))
         self._flying[self._dispatch] = flight
+        self._stage.reorder()
 
     def _take(
         self, session: types.Session, epoch: int, outcome: types.Outcome, now: float

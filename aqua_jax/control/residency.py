@@ -106,7 +106,9 @@ class Residency:
 
     def grow(self, session: types.Session, count: int) -> None:
         """Extends its table to `count` pages. Raises InternalError when too few are FREE."""
-        holding = self._holdings.setdefault(session.id, _Holding())
+        holding = self._holdings.get(session.id)
+        if holding is None:
+            holding = self._holdings[session.id] = _Holding()
         more = count - len(holding.device)
         if more > 0:
             holding.device += self.device.acquire(session.id, more)

@@ -7,6 +7,7 @@ Knows: lanes' sessions, rows, steps, FREE pages. Does not know: who was let in
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from aqua_jax.control import copying, errors, stage, types
 
@@ -121,7 +122,7 @@ class Shaper:
                 plans.append(self._plan(session, prefill, steps))
         return plans
 
-    def _share_rows(self, running: list[types.Session]) -> dict[int, int]:
+    def _share_rows(self, running: Sequence[types.Session]) -> dict[int, int]:
         rows: dict[int, int] = {}
         rows_left = self._settings.rows_max
         prefilling = [session for session in running if session.prefill_left]

@@ -21,6 +21,7 @@ policy's order, unless its client does not read (`parked`).
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 import heapq
 from collections.abc import Sequence
@@ -65,6 +66,7 @@ class Stage:
         self.paused: dict[int, types.Session] = {}
         self._lanes = lanes
         self._free_lanes = list(range(lanes))
+        self._order: list[types.Session] | None = None  # of the runnable; None: to be made
         self._on_device: dict[int, int] = {}  # lane -> session whose state the device has there
 
     # -- reading -----------------------------------------------------------------------------
@@ -74,10 +76,18 @@ class Stage:
         """True when a lane is free."""
         return bool(self._free_lanes)
 
-    def runnable(self) -> list[types.Session]:
-        """RUNNING sessions with a lane, in the policy's order."""
-        running = [s for s in self.running.values() if s.state is types.State.RUNNING]
-        return sorted(running, key=self.policy.key)
+    def runnable(self) -> Sequence[types.Session]:
+        """RUNNING sessions with a lane, in the policy's order. Later changes make a new list.
+
+        Sorted once for a decision: who comes and goes in it is put in and taken out.
+        """
+        if self._order is None:
+            self._order = self._sorted()
+        return self._order
+
+    def reorder(self) -> None:
+        """The keys of running sessions have changed."""
+        self._order = None
 
     def paused_last_first(self) -> list[types.Session]:
         """PAUSED sessions: parked ones first, then the last in the policy's order."""
@@ -124,13 +134,13 @@ class Stage:
             return copies
         if session.state is types.State.WAITING:
             self.memory.grow(session, pages)
-        session.state = types.State.RUNNING
+        self._run(session)
         self.log.add(now, "join", session.id)
         return []
 
     def arrived(self, session: types.Session) -> None:
         """ARRIVING -> RUNNING."""
-        session.state = types.State.RUNNING
+        self._run(session)
         if session.parked:
             self.pause(session)
 
@@ -206,6 +216,8 @@ class Stage:
             self._on_device.pop(session.lane, None)
             heapq.heappush(self._free_lanes, session.lane)
             session.lane = -1
+            if self._order is not None:
+                self._order = without(self._order, session)
 
     def forget_lanes(self) -> None:
         """The device lost its lane state: every session joins anew."""
@@ -216,8 +228,20 @@ class Stage:
         lanes = sorted([*self._free_lanes, *self.running])
         if lanes != list(range(self._lanes)):
             raise errors.InternalError(f"lanes {lanes} are not each free or held once")
+        if self._order is not None and self._order != self._sorted():
+            raise errors.InternalError("the order of the running is not that of the policy")
         for session in self.sessions.values():
             _check(session, in_queue=session in self.queue, running=self.running)
+
+    def _run(self, session: types.Session) -> None:
+        session.state = types.State.RUNNING
+        if self._order is not None:
+            self._order = list(self._order)
+            bisect.insort(self._order, session, key=self.policy.key)
+
+    def _sorted(self) -> list[types.Session]:
+        running = [s for s in self.running.values() if s.state is types.State.RUNNING]
+        return sorted(running, key=self.policy.key)
 
     def _withdraw(self, session: types.Session) -> None:
         self.leave_queue(session)

@@ -63,8 +63,9 @@ class Cfs:
 
     def charge(self, session: types.Session, prefill_units: int, step_units: int) -> None:
         """Adds the weighted service to the session and to the device's floor."""
-        prefill = self.service(prefill_units, 0)
-        service = self.service(prefill_units, step_units)
+        weights = self.settings.weights
+        prefill = weights.prefill * prefill_units
+        service = prefill + weights.decode * step_units
         session.served += service
         session.vtime += service / self.share(session)
         self.floor += service / self.settings.sessions_fair
