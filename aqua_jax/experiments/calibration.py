@@ -32,6 +32,7 @@ from aqua_jax.workloads import records
 _FLOOD = 512  # requests behind the first: more than any calibration finishes
 _FILLED = 0.7  # of the memory by those in mid-life: they grow, and none is to be preempted at once
 _GOLDEN_SECTION = 0.618
+_SLICES_MIN = 4  # while the engine is full; fewer say nothing
 
 
 class Account(observer.Observer):
@@ -111,7 +112,7 @@ def rate(
     output = statistics.fmean(arrival.output_tokens for arrival in drawn)
     full = slices[_full_from(slices) :]
     tokens = sum(one.tokens for one in full)
-    if not full or (output > 1 and not tokens):
+    if len(full) < _SLICES_MIN or (output > 1 and not tokens):
         return None
     chunk_seconds, step_seconds = _program_seconds(slices)
     prefilling = full if any(one.rows for one in full) else slices

@@ -58,6 +58,7 @@ class Machine:
                 f" set devices to at least {shards + peers}"
             )
         self.devices = devices[: shards + 1]
+        self._verifies = any(arm.memory.verify for arm in arms)
         wanted = experiment.model
         model = wanted.build(wanted.name, seed=wanted.seed, path=wanted.path, dtype=wanted.dtype)
         self.vocab_size: int = model.facts.vocab
@@ -76,9 +77,12 @@ class Machine:
     def warm_up(self) -> None:
         """Compiles everything that the arms will run; nothing is compiled afterwards."""
         self.runner.warm_up()
-        mover = xla.XlaMover(self._stores, self.clock)
-        mover.warm_up()
-        mover.close()
+        plain = xla.XlaMover(self._stores, self.clock)
+        plain.warm_up()
+        checking = verified.VerifiedMover(plain, self.clock, self._stores)
+        if self._verifies:
+            checking.warm_up()
+        checking.close()
 
     def start(self, arm: settings.Experiment, keeper: observer.Observer | None = None) -> Arm:
         """An engine with the arm's policy and tiers on this machine's pool."""
@@ -164,7 +168,6 @@ class Machine:
             )
         if arm.memory.verify:
             mover = verified.VerifiedMover(mover, self.clock, stores)
-            mover.warm_up()
         linked = self._links(arm)
         if not linked:
             return mover, None

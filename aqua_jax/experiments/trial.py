@@ -39,6 +39,8 @@ class Trial:
     def __init__(self, experiment: settings.Experiment) -> None:
         self.experiment = experiment
         self.arms = {name: overrides.arm(experiment, name) for name in experiment.arm_names}
+        for name, arm in self.arms.items():
+            _check_shared(experiment, arm, name)
         self._drawn = replay.arrivals(experiment.workload, units_max=experiment.engine.units_max)
 
     def machine(self) -> machine.Machine:
@@ -125,6 +127,28 @@ class Trial:
         )
         report.check(value)
         return value
+
+
+def _check_shared(whole: settings.Experiment, arm: settings.Experiment, name: str) -> None:
+    """That an arm runs the requests and the programs that all run. Raises ConfigError."""
+    for head in ("model", "workload", "seed", "devices", "repeats", "report"):
+        if getattr(arm, head) != getattr(whole, head):
+            raise errors.ConfigError(
+                f"arm {name!r} sets {head}: all arms share it; set config.{head}"
+            )
+    for setting in ("chunk_tokens", "page_tokens", "units_max", "tile_rows", "exact"):
+        if getattr(arm.engine, setting) != getattr(whole.engine, setting):
+            raise errors.ConfigError(
+                f"arm {name!r} sets engine.{setting}, a size of the programs that all arms share:"
+                f" set config.engine.{setting}"
+            )
+    for head, setting in (("engine", "lanes"), ("engine", "steps_max"), ("memory", "pool_pages")):
+        value, most = (getattr(getattr(one, head), setting) for one in (arm, whole))
+        if value > most:
+            raise errors.ConfigError(
+                f"arm {name!r} sets {head}.{setting} to {value}; the programs that all arms share"
+                f" are made for {most}: raise config.{head}.{setting}"
+            )
 
 
 def _sustained(

@@ -1,0 +1,159 @@
+"""End to end: same requests, same answers under any policy, tier, fault and sharding."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+from collections.abc import Iterator
+
+import jax
+import pytest
+
+from aqua_jax.control import errors
+from aqua_jax.experiments import trial
+from aqua_jax.workloads import report
+from tests.experiments import tiny
+
+FCFS = {"policy": {"name": "fcfs"}}
+FAULTY = {"seed": 1, "delay_seconds": 0.003}
+ARMS = {
+    "fcfs": FCFS,
+    "fcfs_reserve": {"policy": {"name": "fcfs_reserve"}},
+    "cfs_host": {"memory": {"tiers": {"host": tiny.TIERS["host"]}}},
+    "cfs_peer": tiny.paging(),
+    "cfs_recompute": {"policy": {"name": "cfs_recompute"}},
+    "quantum_1": tiny.paging() | {"policy": {"name": "cfs", "quantum_tokens": 1}},
+    "reference": tiny.paging(mover="reference"),
+    "late": tiny.paging(faults=FAULTY | {"delay": 0.4, "reorder": 0.4}),
+    "failing": tiny.paging(faults=FAULTY | {"fail": 0.3}),
+    "corrupt": tiny.paging(verify=True, faults=FAULTY | {"corrupt": 0.3}),
+}
+
+
+@contextlib.contextmanager
+def count_compilations() -> Iterator[list[str]]:
+    """The events of jax that say that a program is built, as they come."""
+    events: list[str] = []
+    counting = True
+
+    def on_duration(event: str, seconds: float, **_: str | int) -> None:
+        if counting and event == "/jax/core/compile/backend_compile_duration":
+            events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(on_duration)
+    try:
+        yield events
+    finally:
+        counting = False  # listeners cannot be taken back one by one
+
+
+def test_the_count_of_compilations_counts():
+    with count_compilations() as compiled:
+        jax.jit(lambda x: x * 3 + 1)(jax.numpy.zeros((3, 5)))
+    assert compiled
+
+
+def test_all_arms_give_the_same_answers_and_compile_nothing(shared, tmp_path):
+    one = trial.Trial(tiny.with_arms(ARMS))
+    with count_compilations() as compiled:
+        result = tiny.run(one, shared)
+    assert not compiled
+    arms = result.value["arms"]
+    assert len(tiny.digests(result.value)) == 1
+    assert list(arms) == list(ARMS)
+    assert arms["fcfs"]["recomputed_tokens"] > 0
+    assert arms["fcfs_reserve"]["recomputed_tokens"] == 0
+    assert arms["cfs_host"]["paged_bytes"]["in"]["host"] > 0
+    assert arms["cfs_peer"]["paged_bytes"]["in"]["peer"] > 0
+    assert arms["quantum_1"]["preemptions"] > arms["cfs_peer"]["preemptions"]
+    assert arms["failing"]["mover_errors"] > 0
+    assert arms["corrupt"]["mover_errors"] > 0
+    assert arms["failing"]["recomputed_tokens"] > 0
+    assert result.value["comparisons"].keys() == {f"{a}/fcfs" for a in ARMS if a != "fcfs"}
+    for name, program in result.value["programs"]["cfs_peer"].items():
+        assert program["compiles"] == 1, name
+        assert program["calls"] > 0, name
+    paths = result.write(tmp_path / "new" / "folder")
+    report.check(json.loads(paths["report.json"].read_text()))
+
+
+def test_sampled_answers_are_the_same_and_differ_from_greedy_ones(shared):
+    arms = {name: ARMS[name] for name in ("fcfs", "cfs_peer", "quantum_1")}
+    found = {}
+    for temperature in (0.0, 0.8):
+        one = trial.Trial(tiny.with_arms(arms, workload__temperature=temperature))
+        found[temperature] = tiny.digests(tiny.run(one, shared).value)
+        assert len(found[temperature]) == 1
+    assert found[0.0] != found[0.8]
+
+
+def test_tensor_parallel_answers_are_the_same_in_every_arm(cache_everything):
+    arms = {name: ARMS[name] for name in ("fcfs", "cfs_host", "cfs_peer")}
+    one = trial.Trial(tiny.with_arms(arms, model__shards=2, workload__requests=8))
+    shared = one.machine()
+    value = tiny.run(one, shared).value
+    shared.close()
+    assert len(tiny.digests(value)) == 1
+    assert value["arms"]["cfs_peer"]["paged_bytes"]["in"]["peer"] > 0
+    assert len(value["hardware"]["devices"]) >= 3
+
+
+def test_an_interrupted_trial_reports_what_had_begun(shared):
+    calls = iter(range(1_000_000))
+    one = trial.Trial(tiny.with_arms({"fcfs": FCFS, "cfs": tiny.paging()}))
+    result = tiny.run(one, shared, stopped=lambda: next(calls) > 10)
+    assert result.interrupted
+    assert list(result.value["arms"]) == ["fcfs"]
+    arm = result.value["arms"]["fcfs"]
+    assert arm["interrupted"] is True
+    assert arm["finished"] < 16
+    assert result.value["comparisons"] == {}
+    report.check(result.value)
+
+
+def test_calibration_sets_the_rate_and_the_load_multiplies_it(shared):
+    seconds = {}
+    for load in (1.0, 4.0):
+        one = trial.Trial(
+            tiny.with_arms(
+                {"fcfs": FCFS},
+                workload__rate=0.0,
+                workload__load=load,
+                workload__calibration_seconds=0.3,
+                workload__requests=12,
+            )
+        )
+        sustained = one.calibrate(shared)
+        assert sustained is not None
+        assert sustained > 0
+        arrivals = [r.scheduled_at for r in tiny.run(one, shared).runs[0].requests]
+        rate = (len(arrivals) - 1) / (max(arrivals) - min(arrivals))
+        assert rate == pytest.approx(sustained * load, rel=1e-3)
+        seconds[load] = max(arrivals)
+    assert trial.Trial(tiny.experiment()).calibrate(shared) is None
+
+
+def test_a_calibration_that_sees_too_little_says_so(shared):
+    one = trial.Trial(
+        tiny.with_arms({"fcfs": FCFS}, workload__rate=0.0, workload__calibration_seconds=1e-6)
+    )
+    with pytest.raises(errors.ConfigError, match=r"calibration_seconds=1e-06 is too short"):
+        one.calibrate(shared)
+
+
+@pytest.mark.parametrize(
+    ("arm", "text"),
+    [
+        ({"workload": {"requests": 3}}, "arm 'a' sets workload: all arms share it"),
+        ({"model": {"seed": 3}}, "arm 'a' sets model: all arms share it"),
+        ({"engine": {"page_tokens": 16}}, "arm 'a' sets engine.page_tokens, a size of the"),
+        ({"engine": {"lanes": 9}}, "arm 'a' sets engine.lanes to 9; the programs that all arms"),
+        ({"memory": {"pool_pages": 18}}, "raise config.memory.pool_pages"),
+        ({"policy": {"nam": "cfs"}}, "unknown policy.nam (did you mean 'name'?)"),
+        ({"polcy": {"name": "cfs"}}, "unknown config.polcy (did you mean 'policy'?)"),
+    ],
+)
+def test_arms_that_cannot_share_a_machine_are_refused(arm, text):
+    with pytest.raises(errors.ConfigError, match=re.escape(text)):
+        trial.Trial(tiny.with_arms({"a": arm}))
