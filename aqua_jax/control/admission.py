@@ -75,7 +75,7 @@ class Admission:
         displace: newcomers join and victims may be chosen. Otherwise only
         AWAY and PAUSED sessions come back, into pages that are FREE.
         """
-        slice_.prefilling = [s for s in self._stage.running.values() if s.prefill_left]
+        slice_.prefilling = [s for s in slice_.prefilling if s.lane >= 0]
         blocked: list[types.Session] = []
         for session in self._in_sight():
             if session.flights:  # its last known unit is not on the host yet
@@ -128,6 +128,7 @@ class Admission:
     def _join(self, session: types.Session, pages: int, slice_: slices.Slice, now: float) -> None:
         if session.state is types.State.WAITING:
             slice_.joined.add(session.id)
+        if session.prefill_left and session.state is not types.State.AWAY:
             slice_.prefilling.append(session)
         slice_.copies += self._stage.join(session, pages, now)
 

@@ -59,7 +59,8 @@ class Controller:
         self._stage = stage.Stage(settings.lanes, policy, memory, log or trace.EventLog())
         self._shaper = slices.Shaper(settings, self._stage)
         self._admission = admission.Admission(settings, self._stage, self._shaper)
-        self._flying: dict[int, list[tuple[types.Session, int]]] = {}  # sessions and their epochs
+        # dispatch -> its sessions by id, each with its epoch
+        self._flying: dict[int, dict[int, tuple[types.Session, int]]] = {}
         self._dispatch = 0
 
     @property
@@ -172,7 +173,7 @@ class Controller:
     ) -> list[Emission]:
         """Takes in a completed slice. Dispatches are observed in order."""
         self.memory.device.complete_dispatch(dispatch)
-        flying = {session.id: (session, epoch) for session, epoch in self._flying.pop(dispatch)}
+        flying = self._flying.pop(dispatch)
         emissions = []
         for outcome in outcomes:
             session, epoch = flying[outcome.session]
@@ -204,7 +205,7 @@ class Controller:
     def lose_all(self, now: float) -> None:
         """The pool was rebuilt: sessions with state on the device, or in flight, recompute."""
         for dispatch in sorted(self._flying):
-            for session, _ in self._flying.pop(dispatch):
+            for session, _ in self._flying.pop(dispatch).values():
                 session.flights = 0
                 session.planned_known = session.known
             self.memory.device.complete_dispatch(dispatch)
@@ -223,16 +224,16 @@ class Controller:
 
     def _retire_finishing(self) -> None:
         """Sessions whose last step is in flight need their lane no more."""
-        for session in self._stage.runnable():
-            if session.steps_left <= 0:
-                self._stage.give_up_lane(session)
+        finishing = [s for s in self._stage.runnable() if s.planned_known >= s.units_end]
+        for session in finishing:
+            self._stage.give_up_lane(session)
 
     def _finishing(self) -> list[types.Session]:
         """Sessions that end with a slice in flight: they gave up their lanes already."""
         return [
             session
             for flight in self._flying.values()
-            for session, _ in flight
+            for session, _ in flight.values()
             if session.lane < 0 and session.state is types.State.RUNNING
         ]
 
@@ -251,7 +252,7 @@ class Controller:
                 budget -= sum(len(copy.moves) for copy in copies)
 
     def _count_planned(self, batch: types.Batch) -> None:
-        flight = []
+        flight = self._flying[self._dispatch] = {}
         for plan in batch.lanes:
             session = plan.session
             completes = plan.prefill and plan.prefill == session.prefill_left
@@ -265,8 +266,7 @@ class Controller:
                 self.policy.charge(session, 0, plan.steps)
             else:
                 self.policy.charge(session, plan.prefill, plan.steps)
-            flight.append((session, session.epoch))
-        self._flying[self._dispatch] = flight
+            flight[session.id] = (session, session.epoch)
         self._stage.reorder()
 
     def _take(

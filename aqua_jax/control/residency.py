@@ -56,6 +56,7 @@ class _Holding:
     away: list[_Away | None] = dataclasses.field(default_factory=list)
     outs: set[int] = dataclasses.field(default_factory=set)
     ins: set[int] = dataclasses.field(default_factory=set)
+    room: int = 0  # units that the device pages are known to hold; they may hold more
 
 
 class Residency:
@@ -104,6 +105,18 @@ class Residency:
         holding = self._holdings.get(session.id)
         return len(holding.device) if holding else 0
 
+    def lacks(self, session: types.Session, units: int) -> int:
+        """Device pages that it would need for `units` units beyond those it owns."""
+        holding = self._holdings.get(session.id)
+        if holding is None:
+            return self._pages_needed(session.request, units)
+        if units <= holding.room:
+            return 0
+        more = self._pages_needed(session.request, units) - len(holding.device)
+        if more <= 0:
+            holding.room = units
+        return max(0, more)
+
     def grow(self, session: types.Session, count: int) -> None:
         """Extends its table to `count` pages. Raises InternalError when too few are FREE."""
         holding = self._holdings.get(session.id)
@@ -135,7 +148,7 @@ class Residency:
         if not self._find_slots(session, holding, dirty):
             return None
         self._cached_away.pop(session.id, None)
-        device, holding.device = holding.device, []
+        device, holding.device, holding.room = holding.device, [], 0
         del holding.away[self.pages_for(session, units) :]
         clean = set(range(len(device))) - set(dirty)
         self.device.release([device[i] for i in sorted(clean)], session.id, last_dispatch)

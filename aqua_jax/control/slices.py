@@ -7,7 +7,6 @@ Knows: lanes' sessions, rows, steps, FREE pages. Does not know: who was let in
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
 
 from aqua_jax.control import copying, errors, stage, types
 
@@ -52,8 +51,9 @@ class Slice:
     """A slice being decided.
 
     available: FREE pages beyond the needs of running sessions. incoming: pages
-    that turn FREE with nothing more to do. joined: WAITING sessions let in just
-    now. copies: to be submitted before it is dispatched.
+    that turn FREE with nothing more to do. prefilling: sessions with a lane and
+    rows to prefill; some may have given it up since. joined: WAITING sessions let
+    in just now. copies: to be submitted before it is dispatched.
     """
 
     steps: int
@@ -79,17 +79,21 @@ class Shaper:
         ready for them, would take the device from those who fill the lanes.
         """
         settings = self._settings
-        rows = sum(session.prefill_left for session in self._stage.running.values())
+        prefilling = [s for s in self._stage.running.values() if s.prefill_left]
+        rows = sum(session.prefill_left for session in prefilling)
         steps = settings.steps_max
         if rows or self._stage.queue:
             steps = min(steps, settings.steps_contended)
         if 2 * rows >= settings.rows_max:
             steps = max(1, steps // 2)
-        return Slice(steps)
+        return Slice(steps, prefilling=prefilling)
 
     def growth(self, session: types.Session) -> int:
         """Pages that a session on the device will want for this slice and the next."""
-        return max(0, self.pages_ahead(session) - self._memory.held(session))
+        lacks = self._memory.lacks(session, self._units_ahead(session))
+        if not lacks:
+            return 0
+        return min(lacks, self._memory.device.capacity - self._memory.held(session))
 
     def pages_ahead(self, session: types.Session) -> int:
         """Pages that it needs to run two slices of few steps; for more, a slice is cut.
@@ -97,12 +101,16 @@ class Shaper:
         The same figure lets a session back in and says when others must make
         room for it: were the first smaller, one could come and go for ever.
         """
-        if session.prefill_left:
-            more = min(session.prefill_left, 2 * self._settings.chunk_units)
+        wanted = self._memory.pages_for(session, self._units_ahead(session))
+        return min(wanted, self._memory.device.capacity)
+
+    def _units_ahead(self, session: types.Session) -> int:
+        prefill = session.prefill_left
+        if prefill:
+            more = min(prefill, 2 * self._settings.chunk_units)
         else:
             more = min(session.steps_left, 2 * self._settings.steps_contended)
-        wanted = self._memory.pages_for(session, session.planned_cached + more)
-        return min(wanted, self._memory.device.capacity)
+        return session.planned_cached + more
 
     def plan(self, slice_: Slice) -> list[types.LanePlan]:
         """One plan for each RUNNING session that can do something with the pages there are.
@@ -110,10 +118,9 @@ class Shaper:
         Rows go in the policy's order of prefill. Pages go in its order of
         running: the first always gets what there is, so it always gets on.
         """
-        running = self._stage.runnable()
-        rows = self._share_rows(running)
+        rows = self._share_rows(slice_)
         plans = []
-        for session in running:
+        for session in self._stage.runnable():
             prefill, steps = rows.get(session.id, 0), 0
             if prefill == session.prefill_left:
                 steps = min(slice_.steps, session.steps_left - bool(prefill))
@@ -122,13 +129,13 @@ class Shaper:
                 plans.append(self._plan(session, prefill, steps))
         return plans
 
-    def _share_rows(self, running: Sequence[types.Session]) -> dict[int, int]:
+    def _share_rows(self, slice_: Slice) -> dict[int, int]:
         rows: dict[int, int] = {}
         rows_left = self._settings.rows_max
-        prefilling = [session for session in running if session.prefill_left]
-        for session in sorted(prefilling, key=self._stage.policy.prefill_key):
-            rows[session.id] = min(session.prefill_left, rows_left)
-            rows_left -= rows[session.id]
+        for session in sorted(slice_.prefilling, key=self._stage.policy.prefill_key):
+            if session.lane >= 0 and session.state is types.State.RUNNING:
+                rows[session.id] = min(session.prefill_left, rows_left)
+                rows_left -= rows[session.id]
         return rows
 
     def _fit(
@@ -140,6 +147,8 @@ class Shaper:
         """
         memory = self._memory
         units = session.planned_cached + prefill + steps
+        if not memory.lacks(session, units):
+            return prefill, steps
         room = memory.held(session)
         if session.id not in slice_.joined:
             room += memory.device.free_count
@@ -157,12 +166,6 @@ class Shaper:
         return prefill, steps
 
     def _plan(self, session: types.Session, prefill: int, steps: int) -> types.LanePlan:
-        return types.LanePlan(
-            lane=session.lane,
-            session=session,
-            pages=self._memory.table(session),
-            first=session.planned_cached,
-            prefill=prefill,
-            steps=steps,
-            joins=self._stage.joins(session),
-        )
+        pages, first = self._memory.table(session), session.planned_cached
+        joins = self._stage.joins(session)
+        return types.LanePlan(session.lane, session, pages, first, prefill, steps, joins)

@@ -109,6 +109,10 @@ class Session:
     parked: bool = False  # its client does not read: not to be scheduled
     reason: str = ""  # why it ended: stop, length, abort, deadline, refused, error
     error: BaseException | None = None
+    units_end: int = dataclasses.field(init=False)  # units known once it has emitted all it may
+
+    def __post_init__(self) -> None:
+        self.units_end = self.request.prompt_units + self.request.steps_max
 
     @property
     def known(self) -> int:
@@ -124,7 +128,7 @@ class Session:
     @property
     def steps_left(self) -> int:
         """Units it may still emit beyond what is in flight."""
-        return self.request.prompt_units + self.request.steps_max - self.planned_known
+        return self.units_end - self.planned_known
 
 
 class LanePlan(NamedTuple):
