@@ -12,6 +12,7 @@ number of times.
 
 from __future__ import annotations
 
+import bisect
 import itertools
 from collections.abc import Iterable, Sequence
 
@@ -161,8 +162,7 @@ class Admission:
         """Most-served sessions whose pages cover `short`; empty when they cannot."""
         chosen: list[types.Session] = []
         slots_free = self._memory.slots_free
-        candidates = [*self._stage.paused_last_first(), *reversed(self._stage.runnable())]
-        for victim in candidates:
+        for victim in [*self._stage.paused_last_first(), *self._later_than(waiting)]:
             if self._may_displace(waiting, victim, slots_free):
                 chosen.append(victim)
                 short -= self._memory.held(victim)
@@ -173,10 +173,18 @@ class Admission:
 
     def _lane_victim(self, waiting: types.Session) -> types.Session | None:
         """The most-served session that may be displaced; it keeps its pages."""
-        for victim in reversed(self._stage.runnable()):
+        for victim in self._later_than(waiting):
             if self._may_displace(waiting, victim, self._memory.slots_free):
                 return victim
         return None
+
+    def _later_than(self, waiting: types.Session) -> list[types.Session]:
+        """Running sessions behind `waiting` in the policy's order, the last first."""
+        if not self._policy.displaces:
+            return []
+        running, key = self._stage.runnable(), self._policy.key
+        first = bisect.bisect_right(running, key(waiting), key=key)
+        return list(reversed(running[first:]))
 
     def _may_displace(self, waiting: types.Session, victim: types.Session, slots_free: int) -> bool:
         """The policy's word, and: nobody loses its state over and over for nothing.

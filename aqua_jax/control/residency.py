@@ -40,7 +40,7 @@ class Tier:
     slots: pages.PagePool
 
 
-@dataclasses.dataclass(slots=True)
+@dataclasses.dataclass(slots=True, eq=False)
 class _Away:
     """The copy of one page in a tier. `units` is 0 until its first copy has completed."""
 
@@ -56,7 +56,6 @@ class _Holding:
     away: list[_Away | None] = dataclasses.field(default_factory=list)
     outs: set[int] = dataclasses.field(default_factory=set)
     ins: set[int] = dataclasses.field(default_factory=set)
-    room: int = 0  # units that the device pages are known to hold; they may hold more
 
 
 class Residency:
@@ -107,15 +106,13 @@ class Residency:
 
     def lacks(self, session: types.Session, units: int) -> int:
         """Device pages that it would need for `units` units beyond those it owns."""
-        holding = self._holdings.get(session.id)
-        if holding is None:
-            return self._pages_needed(session.request, units)
-        if units <= holding.room:
+        if units <= session.room:
             return 0
-        more = self._pages_needed(session.request, units) - len(holding.device)
-        if more <= 0:
-            holding.room = units
-        return max(0, more)
+        more = self._pages_needed(session.request, units) - self.held(session)
+        if more > 0:
+            return more
+        session.room = units
+        return 0
 
     def grow(self, session: types.Session, count: int) -> None:
         """Extends its table to `count` pages. Raises InternalError when too few are FREE."""
@@ -148,7 +145,7 @@ class Residency:
         if not self._find_slots(session, holding, dirty):
             return None
         self._cached_away.pop(session.id, None)
-        device, holding.device, holding.room = holding.device, [], 0
+        device, holding.device, session.room = holding.device, [], 0
         del holding.away[self.pages_for(session, units) :]
         clean = set(range(len(device))) - set(dirty)
         self.device.release([device[i] for i in sorted(clean)], session.id, last_dispatch)
@@ -164,7 +161,7 @@ class Residency:
     def slots_wanted(self, session: types.Session, *, units: int) -> int:
         """Slots that leaving would need beyond those it has."""
         holding = self._holdings[session.id]
-        return sum(holding.away[i] is None for i in self._dirty(session, holding, units))
+        return holding.away[: self.pages_for(session, units)].count(None)
 
     @property
     def slots_free(self) -> int:
@@ -229,6 +226,7 @@ class Residency:
 
     def drop(self, session: types.Session, *, last_dispatch: int) -> None:
         """Gives up everything: device pages and away copies. Copies in flight keep their pages."""
+        session.room = 0
         holding = self._holdings.pop(session.id, None)
         if holding is None:
             return

@@ -124,7 +124,8 @@ class Shaper:
             prefill, steps = rows.get(session.id, 0), 0
             if prefill == session.prefill_left:
                 steps = min(slice_.steps, session.steps_left - bool(prefill))
-            prefill, steps = self._fit(session, prefill, steps, slice_)
+            if session.planned_cached + prefill + steps > session.room:
+                prefill, steps = self._fit(session, prefill, steps, slice_)
             if prefill or steps:
                 plans.append(self._plan(session, prefill, steps))
         return plans
@@ -167,5 +168,5 @@ class Shaper:
 
     def _plan(self, session: types.Session, prefill: int, steps: int) -> types.LanePlan:
         pages, first = self._memory.table(session), session.planned_cached
-        joins = self._stage.joins(session)
+        joins, session.joins = session.joins, False
         return types.LanePlan(session.lane, session, pages, first, prefill, steps, joins)

@@ -67,7 +67,6 @@ class Stage:
         self._lanes = lanes
         self._free_lanes = list(range(lanes))
         self._order: list[types.Session] | None = None  # of the runnable; None: to be made
-        self._on_device: dict[int, int] = {}  # lane -> session whose state the device has there
 
     # -- reading -----------------------------------------------------------------------------
 
@@ -104,12 +103,6 @@ class Stage:
             least.append(cast(types.Session, self.queue[0]).vtime)
         return min(least, default=0.0)
 
-    def joins(self, session: types.Session) -> bool:
-        """True the first time that a session is planned after it got its lane."""
-        known = self._on_device.get(session.lane) == session.id
-        self._on_device[session.lane] = session.id
-        return not known
-
     # -- transitions -------------------------------------------------------------------------
 
     def enter(self, session: types.Session) -> None:
@@ -124,6 +117,7 @@ class Stage:
         self.paused.pop(session.id, None)
         session.lane = heapq.heappop(self._free_lanes)
         self.running[session.lane] = session
+        session.joins = True
         session.served, session.passed_over = 0.0, 0
         session.vtime_at_join = session.vtime
         session.known_at_join = session.planned_known
@@ -213,7 +207,6 @@ class Stage:
         """Its lane is free; what the device has of it there is void."""
         if session.lane >= 0:
             del self.running[session.lane]
-            self._on_device.pop(session.lane, None)
             heapq.heappush(self._free_lanes, session.lane)
             session.lane = -1
             if self._order is not None:
@@ -221,7 +214,8 @@ class Stage:
 
     def forget_lanes(self) -> None:
         """The device lost its lane state: every session joins anew."""
-        self._on_device.clear()
+        for session in self.running.values():
+            session.joins = True
 
     def check_integrity(self) -> None:
         """Lanes, queue and states agree. Raises InternalError with the first violation."""

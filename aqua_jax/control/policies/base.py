@@ -79,6 +79,11 @@ class Policy(Protocol):
         """True: preempted sessions keep their state in a tier; False: they recompute."""
         ...
 
+    @property
+    def displaces(self) -> bool:
+        """True: a waiting session may take the place of one that runs; False: it never does."""
+        ...
+
     def arrive(self, session: types.Session, least_vtime: float) -> None:
         """A newcomer; `least_vtime` is the least virtual time among the living (0 when none)."""
         ...
@@ -104,7 +109,10 @@ class Policy(Protocol):
         ...
 
     def may_displace(self, waiting: types.Session, running: types.Session) -> bool:
-        """True when `running` should give its lane and pages up to `waiting`."""
+        """True when `running` should give its lane and pages up to `waiting`.
+
+        Only one later in order, whose quantum is used.
+        """
         ...
 
     def quantum_used(self, running: types.Session) -> float:

@@ -37,6 +37,7 @@ class Cfs:
     settings: base.PolicySettings
     pages_out: bool = True
     backfills: bool = True
+    displaces: bool = True
     reserves_output: bool = False
     floor: float = 0.0
     prefill_share: float = 0.0
@@ -59,7 +60,8 @@ class Cfs:
 
     def service(self, prefill_units: int, step_units: int) -> float:
         """Weighted tokens, by the settings' weights."""
-        return self.settings.weights.service(prefill_units, step_units)
+        weights = self.settings.weights
+        return weights.prefill * prefill_units + weights.decode * step_units
 
     def charge(self, session: types.Session, prefill_units: int, step_units: int) -> None:
         """Adds the weighted service to the session and to the device's floor."""

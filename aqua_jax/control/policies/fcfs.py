@@ -23,6 +23,7 @@ class Fcfs:
     reserves_output: bool = False
     backfills: bool = False
     pages_out: bool = False
+    displaces: bool = False
 
     def arrive(self, session: types.Session, least_vtime: float) -> None:
         """A newcomer's virtual time means nothing here."""
