@@ -80,12 +80,8 @@ def check_key(config: ml_collections.ConfigDict, path: str, value: str | None = 
             )
         tree = tree[name]
         walked.append(name)
-    if value is not None and type(tree) in _READERS:
-        reader, expected = _READERS[type(tree)]
-        try:
-            reader(value)
-        except ValueError:
-            raise errors.ConfigError(f"{_FLAG}{path}={value}: expected {expected}") from None
+    if value is not None:
+        _check_text(tree, path, value)
 
 
 def check_effect(whole: settings.Experiment, path: str) -> None:
@@ -110,6 +106,24 @@ def with_seed(whole: settings.Experiment, offset: int) -> settings.Experiment:
 def as_json(whole: settings.Experiment | benchmark.Benchmark) -> dict[str, Any]:
     """The settings as plain JSON values; functions by their qualified names."""
     return _plain(whole, functions=False)
+
+
+def _check_text(setting: Any, path: str, value: str) -> None:
+    """That a flag's text can take the place of `setting`."""
+    if isinstance(setting, Mapping):
+        raise errors.ConfigError(
+            f"{_FLAG}{path}={value}: {path} has settings of its own: {', '.join(setting) or 'none'}"
+        )
+    if callable(setting):
+        raise errors.ConfigError(
+            f"{_FLAG}{path}: a function cannot be given on the command line; write a config"
+        )
+    if type(setting) in _READERS:
+        reader, expected = _READERS[type(setting)]
+        try:
+            reader(value)
+        except ValueError:
+            raise errors.ConfigError(f"{_FLAG}{path}={value}: expected {expected}") from None
 
 
 def _missing(tree: Any, walked: list[str], name: str) -> str:
@@ -164,6 +178,10 @@ def _build(cls: Any, value: Any, where: str) -> Any:
     for key in value:
         if key not in hints:
             raise errors.ConfigError(f"unknown {where}.{key}{errors.close_match(key, hints)}")
+    for field in dataclasses.fields(cls):
+        given = field.name in value or field.default is not dataclasses.MISSING
+        if not given and field.default_factory is dataclasses.MISSING:
+            raise errors.ConfigError(f"{where}.{field.name} is missing")
     built = {key: _convert(hints[key], item, f"{where}.{key}") for key, item in value.items()}
     return cls(**built)
 
@@ -175,7 +193,13 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return _build(hint, value, where)
     if hint is Any:
         return value
-    if origin is not None and isinstance(value, Mapping):
+    if origin is Callable:
+        if not callable(value):
+            raise errors.ConfigError(f"{where} is {value!r}; expected a function")
+        return value
+    if origin is not None:
+        if not isinstance(value, Mapping):
+            raise errors.ConfigError(f"{where} is {value!r}; expected settings by name")
         item = args[1] if len(args) > 1 else Any
         return {key: _convert(item, entry, f"{where}.{key}") for key, entry in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):

@@ -78,6 +78,8 @@ class ModelSettings:
 class EngineSettings:
     """Slices. Lengths in tokens; units_max: prompt and output of one session.
 
+    lanes: sessions in a slice. page_tokens: of a page. tile_rows: computed together.
+    exact: bits do not depend on batch mates or chunking (`loops/text.py`).
     chunk_tokens: rows of one prefill program; chunks_max: such programs in a slice.
     steps_max, steps_contended: decode steps of a slice when nobody waits, when somebody does.
     ahead_seconds: a slice is dispatched this long before the one in flight should end.
@@ -143,7 +145,8 @@ class MoverFaults:
 class MemorySettings:
     """The pool and what stands behind it. tiers: name -> tier; peers are used before hosts.
 
-    pool_pages: scratch page included. verify: checksum every copy.
+    pool_pages: scratch page included. mover: reference (numpy) or xla. verify:
+    checksum every copy. faults: of the mover, by rate, for tests (`MoverFaults`).
     """
 
     pool_pages: int = 97
@@ -246,7 +249,11 @@ class Experiment:
                 f"unknown policy.name {self.policy.name!r}"
                 f"{errors.close_match(self.policy.name, registry.POLICIES)}"
             )
-        for arm in self.arm_names:
+        if not self.arm_names:
+            raise errors.ConfigError("there are no arms to run: give arm_settings at least one")
+        for number, arm in enumerate(self.arm_names):
+            if arm in self.arm_names[:number]:
+                raise errors.ConfigError(f"arm {arm!r} is named twice in arms={self.arms}")
             if arm not in self.arm_settings:
                 raise errors.ConfigError(
                     f"unknown arm {arm!r}{errors.close_match(arm, self.arm_settings)}"
