@@ -35,6 +35,7 @@ class PolicySettings:
     prefill_quantum_tokens: the same for a session that has not finished its prefill.
     sessions_fair: sessions that the floor of virtual time shares the device among; bounds how
       long a stream of newcomers can overtake (see `cfs.py`).
+    weights: what a prefill row and a decode step are charged, in weighted tokens.
     tenant_weights: weight of a tenant; 1 when not named.
     """
 
