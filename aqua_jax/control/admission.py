@@ -172,9 +172,9 @@ class Admission:
         return []
 
     def _lane_victim(self, waiting: types.Session) -> types.Session | None:
-        """The most-served session that may be displaced; it keeps its pages."""
+        """The most-served that may be displaced; it keeps its pages, so nothing is lost."""
         for victim in self._later_than(waiting):
-            if self._may_displace(waiting, victim, self._memory.slots_free):
+            if self._policy.may_displace(waiting, victim):
                 return victim
         return None
 

@@ -145,6 +145,20 @@ def test_a_lane_is_taken_over_and_the_pages_stay() -> None:
     assert desk.memory.moved.out["peer"] == 0
 
 
+def test_a_long_prefill_gives_up_its_lane_even_when_no_tier_could_take_its_pages() -> None:
+    desk = desks.Desk(
+        lanes=1, pool_pages=64, tiers={}, quantum_tokens=4, chunk_units=8, chunks_max=1
+    )
+    reader = desk.submit(200, 2)
+    desk.rounds(2)
+    writer = desk.submit(1, 8)
+    desk.run_to(writer, types.State.RUNNING, rounds_max=4)
+    assert reader.state is PAUSED
+    assert reader.cached > 0  # it loses nothing by it
+    desk.finish()
+    assert desk.controller.counters.recomputed_tokens == 0
+
+
 def test_backfill_passes_one_that_does_not_fit_a_bounded_number_of_times() -> None:
     desk = desks.Desk(pool_pages=8, passes_max=3, quantum_tokens=1000, chunk_units=32)
     desk.submit(12, 8)
