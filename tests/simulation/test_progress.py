@@ -1,0 +1,167 @@
+"""Under a load that never ends every session gets on, tenants and weights get their share.
+
+Service is weighted tokens, as the policy counts them; how much the device has
+given in all is the policy's floor times `sessions_fair`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+
+from aqua_jax.control import types
+from aqua_jax.control.policies import base, cfs
+from aqua_jax.engine import streams
+from aqua_jax.simulation import toy
+from tests.simulation import bench as benches
+
+FAIR = 8  # sessions_fair: small, so that the bound is soon reached
+
+
+@dataclasses.dataclass(slots=True)
+class Fate:
+    """One session of an overload: what the device had given when it came, and when it ended."""
+
+    work: float  # its own service, prefill and steps
+    lead: float  # its virtual time at the start, less the floor
+    came_at: float
+    ended_at: float | None = None
+
+
+class Overload:
+    """A bench under cfs on which sessions arrive faster than they can be served."""
+
+    def __init__(self, *, quantum_tokens: int, sessions_fair: int = FAIR, **fields: Any) -> None:
+        self.settings = base.PolicySettings(
+            quantum_tokens=quantum_tokens,
+            prefill_quantum_tokens=quantum_tokens,
+            sessions_fair=sessions_fair,
+            tenant_weights=fields.pop("tenant_weights", {}),
+        )
+        scenario = benches.Scenario(policy=self.settings, page_seconds=1e-5, **fields)
+        self.bench = benches.Bench(scenario)
+        policy = self.bench.controller.policy
+        assert isinstance(policy, cfs.Cfs)
+        self.policy = policy
+
+    @property
+    def given(self) -> float:
+        """Service of the device so far."""
+        return self.policy.floor * self.settings.sessions_fair
+
+    def submit(self, request: types.Request) -> Fate:
+        """One more session; its fate is filled in when it ends."""
+        work = self.policy.service(request.prompt_units, request.steps_max - 1)
+        fate = Fate(work, 0.0, self.given)
+
+        def sink(tokens: Sequence[Any], reason: str, at: float) -> None:
+            if reason:
+                fate.ended_at = self.given
+
+        stream = self.bench.engine.submit(request, sink=sink)
+        self.bench.engine.step()
+        fate.lead = self.session(stream).vtime - self.policy.floor
+        return fate
+
+    def session(self, stream: streams.Stream) -> types.Session:
+        return self.bench.controller.sessions[stream.id]
+
+    def run_for(self, seconds: float) -> None:
+        """Steps for so long; integrity is checked at the end, for sessions are many."""
+        until = self.bench.clock.now() + seconds
+        while self.bench.clock.now() < until:
+            self.bench.engine.step(until)
+        self.bench.engine.check_integrity()
+
+    def run_arrivals(self, count: int, *, seed: int) -> list[Fate]:
+        """`count` sessions at twice the rate at which two lanes can serve them."""
+        rng = random.Random(seed)
+        fates = []
+        for number in range(count):
+            steps = 24 if number < 10 else 8  # the early ones are three times as long
+            fates.append(self.submit(toy.request([number] * 8, steps)))
+            # A prefill takes 2 ms and 8 steps beside another lane 4 ms of the device.
+            self.run_for(rng.expovariate(1 / 0.003))
+        return fates
+
+
+@pytest.mark.parametrize("quantum_tokens", [1, 16, 64])
+def test_newcomers_at_twice_the_capacity_hold_nobody_up_for_ever(quantum_tokens: int) -> None:
+    overload = Overload(quantum_tokens=quantum_tokens, lanes=2)
+    fates = overload.run_arrivals(600, seed=quantum_tokens)
+    assert len(overload.bench.controller.sessions) > 150  # it was an overload indeed
+    for fate in fates[:40]:
+        # Once the floor has reached its last virtual time nobody who comes starts before it.
+        # Those that came until then may all have their work done first, and no other.
+        closed_at = fate.came_at + FAIR * (fate.lead + fate.work)
+        before = sum(other.work for other in fates if other.came_at <= closed_at)
+        slack = 2 * 2 * quantum_tokens + 8  # two lanes, each in a quantum that has grown a little
+        assert fate.ended_at is not None
+        assert fate.ended_at <= before + slack
+
+
+def test_without_a_floor_that_rises_newcomers_do_starve_the_early() -> None:
+    overload = Overload(quantum_tokens=1, sessions_fair=10**9, lanes=2)
+    fates = overload.run_arrivals(300, seed=1)
+    assert [fate.ended_at for fate in fates[:10]].count(None) > 5
+
+
+def test_a_tenant_that_floods_leaves_the_other_its_half() -> None:
+    overload = Overload(quantum_tokens=4, lanes=4, pool_pages=1025)
+    for number in range(40):
+        overload.submit(toy.request([number] * 4, 80, tenant="flood"))
+    for number in range(3):
+        overload.submit(toy.request([number] * 4, 900, tenant="calm"))
+    overload.run_for(0.2)
+    start = tenants_service(overload.bench)
+    overload.run_for(0.5)
+    given = {name: end - start[name] for name, end in tenants_service(overload.bench).items()}
+    assert given["calm"] == pytest.approx(given["flood"], rel=0.1)
+
+
+def test_weights_of_sessions_are_kept_over_a_long_run() -> None:
+    overload = Overload(quantum_tokens=4, lanes=2, pool_pages=513)
+    weights = [1.0, 1.0, 2.0, 2.0]
+    for weight in weights:
+        overload.submit(toy.request([1] * 4, 900, weight=weight))
+    overload.run_for(0.8)
+    sessions = list(overload.bench.controller.sessions.values())
+    shares = [session.service / session.request.weight for session in sessions]
+    assert len(shares) == 4
+    assert shares == pytest.approx([sum(shares) / 4] * 4, rel=0.1)
+    assert sum(session.service for session in sessions) > 1000
+
+
+def test_weights_of_tenants_are_kept_over_a_long_run() -> None:
+    overload = Overload(quantum_tokens=4, lanes=4, pool_pages=513, tenant_weights={"a": 3.0})
+    for number in range(8):
+        overload.submit(toy.request([1] * 4, 900, tenant="ab"[number % 2]))
+    overload.run_for(0.8)
+    given = tenants_service(overload.bench)
+    assert given["a"] == pytest.approx(3 * given["b"], rel=0.1)
+
+
+def test_long_prompts_are_charged_for_their_prefill() -> None:
+    overload = Overload(quantum_tokens=8, lanes=2, pool_pages=1025, controller={"chunks_max": 1})
+    for _ in range(2):
+        overload.submit(toy.request([1] * 1500, 2, tenant="reads"))
+        overload.submit(toy.request([1], 1500, tenant="writes"))
+    overload.run_for(0.5)
+    given = tenants_service(overload.bench)
+    assert given["reads"] == pytest.approx(given["writes"], rel=0.2)
+    read = [s.cached for s in overload.bench.controller.sessions.values() if s.id in (1, 3)]
+    written = [len(s.emitted) for s in overload.bench.controller.sessions.values()]
+    assert sum(read) > 1.5 * sum(written)  # a unit of prefill costs half a step
+
+
+def tenants_service(bench: benches.Bench) -> dict[str, float]:
+    """Service of the living sessions, by tenant. All must live: it is a backlog."""
+    given: dict[str, float] = {}
+    for session in bench.controller.sessions.values():
+        tenant = session.request.tenant
+        given[tenant] = given.get(tenant, 0.0) + session.service
+    return given
