@@ -173,16 +173,17 @@ class Controller:
     ) -> list[Emission]:
         """Takes in a completed slice. Dispatches are observed in order."""
         self.memory.device.complete_dispatch(dispatch)
-        flying = self._flying.pop(dispatch)
+        flying, counters = self._flying.pop(dispatch), self.counters
         emissions = []
         for outcome in outcomes:
             session, epoch = flying[outcome.session]
             session.flights -= 1
-            self.counters.overrun_tokens += outcome.overrun
+            counters.overrun_tokens += outcome.overrun
             if session.state is types.State.ENDED:  # aborted while the slice ran
-                self.counters.overrun_tokens += len(outcome.tokens)
+                counters.overrun_tokens += len(outcome.tokens)
                 continue
-            emissions.append(self._take(session, epoch, outcome, now))
+            self._take(session, epoch, outcome, now)
+            emissions.append(Emission(session, outcome.tokens, outcome.finished))
         return emissions
 
     def copied(self, completion: types.Completion, now: float) -> None:
@@ -269,17 +270,15 @@ class Controller:
             flight[session.id] = (session, session.epoch)
         self._stage.reorder()
 
-    def _take(
-        self, session: types.Session, epoch: int, outcome: types.Outcome, now: float
-    ) -> Emission:
-        session.emitted.extend(outcome.tokens)
-        session.service += self.policy.service(outcome.prefill_units, outcome.step_units)
-        if outcome.tokens:
+    def _take(self, session: types.Session, epoch: int, outcome: types.Outcome, now: float) -> None:
+        _, tokens, finished, prefill_units, step_units, _ = outcome
+        session.service += self.policy.service(prefill_units, step_units)
+        if tokens:
+            session.emitted.extend(tokens)
             session.fragile = False
         if epoch == session.epoch:
-            session.cached += outcome.prefill_units + outcome.step_units
-        if outcome.finished:
-            self.end(session, outcome.finished, now)
+            session.cached += prefill_units + step_units
+        if finished:
+            self.end(session, finished, now)
         elif session.state is types.State.LEAVING:
             self._stage.settle_away(session)
-        return Emission(session, outcome.tokens, outcome.finished)

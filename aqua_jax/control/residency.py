@@ -23,6 +23,7 @@ One page of one session:
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
 from collections.abc import Callable, Iterable, Sequence
 
@@ -104,25 +105,16 @@ class Residency:
         holding = self._holdings.get(session.id)
         return len(holding.device) if holding else 0
 
-    def lacks(self, session: types.Session, units: int) -> int:
-        """Device pages that it would need for `units` units beyond those it owns."""
-        if units <= session.room:
-            return 0
-        more = self._pages_needed(session.request, units) - self.held(session)
-        if more > 0:
-            return more
-        session.room = units
-        return 0
-
     def grow(self, session: types.Session, count: int) -> None:
         """Extends its table to `count` pages. Raises InternalError when too few are FREE."""
         holding = self._holdings.get(session.id)
         if holding is None:
             holding = self._holdings[session.id] = _Holding()
-        more = count - len(holding.device)
-        if more > 0:
-            holding.device += self.device.acquire(session.id, more)
+        held = len(holding.device)
+        if count > held:
+            holding.device += self.device.acquire(session.id, count - held)
             holding.away += [None] * (count - len(holding.away))
+            session.room = self._most_units(session, held, count)
 
     def pages_away(self, session: types.Session) -> int:
         """Pages that a session off the device needs to come back."""
@@ -198,6 +190,7 @@ class Residency:
         if holding.device or None in holding.away:
             raise errors.InternalError(f"session {session.id} is not wholly away")
         holding.device = self.device.acquire(session.id, count)
+        session.room = self._most_units(session, 0, count)
         by_tier: dict[int, list[int]] = {}
         for index, away in enumerate(holding.away):
             assert away is not None
@@ -311,6 +304,24 @@ class Residency:
                     )
 
     # -- helpers, in call order --------------------------------------------------------------
+
+    def _most_units(self, session: types.Session, held: int, count: int) -> int:
+        """The most units that `count` pages hold, when `held` of them hold `session.room`.
+
+        Worked out once for each page that is taken, so that slices need not
+        ask. Where all pages hold the same, the first guess is right.
+        """
+        request, low, high = session.request, session.room, session.units_end
+        guess = low * count // held if held else 0
+        if low < guess < high:
+            pages_guess, pages_next = (self._pages_needed(request, guess + i) for i in (0, 1))
+            if pages_guess <= count < pages_next:
+                return guess
+        return low + bisect.bisect_right(
+            range(low + 1, high + 1),
+            count,
+            key=lambda units: self._pages_needed(request, units),
+        )
 
     def _dirty(self, session: types.Session, holding: _Holding, units: int) -> list[int]:
         """Indices of pages with final units that no away copy (made or under way) holds."""

@@ -90,10 +90,11 @@ class Shaper:
 
     def growth(self, session: types.Session) -> int:
         """Pages that a session on the device will want for this slice and the next."""
-        lacks = self._memory.lacks(session, self._units_ahead(session))
-        if not lacks:
+        units = self._units_ahead(session)
+        if units <= session.room:
             return 0
-        return min(lacks, self._memory.device.capacity - self._memory.held(session))
+        held = self._memory.held(session)
+        return min(self._memory.pages_for(session, units), self._memory.device.capacity) - held
 
     def pages_ahead(self, session: types.Session) -> int:
         """Pages that it needs to run two slices of few steps; for more, a slice is cut.
@@ -148,8 +149,6 @@ class Shaper:
         """
         memory = self._memory
         units = session.planned_cached + prefill + steps
-        if not memory.lacks(session, units):
-            return prefill, steps
         room = memory.held(session)
         if session.id not in slice_.joined:
             room += memory.device.free_count

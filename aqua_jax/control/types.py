@@ -96,7 +96,7 @@ class Session:
     emitted: list[Any] = dataclasses.field(default_factory=list)  # tokens or events
     lane: int = -1  # -1: none
     joins: bool = False  # the device's lane does not have its state yet
-    room: int = 0  # units that its device pages are known to hold; they may hold more
+    room: int = 0  # units that its device pages hold, of those that it may ever have
     flights: int = 0  # dispatches in flight that carry it
     last_dispatch: int = 0  # the latest dispatch that carried it
     epoch: int = 0  # grows when its pages are given up: older outcomes are dropped
