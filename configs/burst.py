@@ -12,7 +12,7 @@ from aqua_jax.experiments import overrides, settings
 from models import build
 
 PEER = {"kind": "peer", "bytes": 64 * types.MIB}
-HOST = {"kind": "host", "bytes": 256 * types.MIB}
+HOST = {"kind": "host", "bytes": 64 * types.MIB}
 
 
 def get_config() -> ml_collections.ConfigDict:
