@@ -91,6 +91,16 @@ class Residency:
         """Pages that `units` units of such a request would need."""
         return self._pages_needed(request, units)
 
+    def most_units(self, session: types.Session, count: int) -> int:
+        """The most units that `count` pages would hold, of those that it may ever have."""
+        request, needed = session.request, self._pages_needed
+        held, end = self.held(session), session.units_end
+        # Where all pages hold the same, as those do that it owns, this is it.
+        guess = session.room * count // held if held else 0
+        if guess < end and needed(request, guess) <= count < needed(request, guess + 1):
+            return guess
+        return bisect.bisect_right(range(1, end + 1), count, key=lambda u: needed(request, u))
+
     @property
     def copies_in_flight(self) -> int:
         """Copies that were submitted and have not completed."""
@@ -110,11 +120,12 @@ class Residency:
         holding = self._holdings.get(session.id)
         if holding is None:
             holding = self._holdings[session.id] = _Holding()
-        held = len(holding.device)
-        if count > held:
-            holding.device += self.device.acquire(session.id, count - held)
+        more = count - len(holding.device)
+        if more > 0:
+            room = self.most_units(session, count)
+            holding.device += self.device.acquire(session.id, more)
             holding.away += [None] * (count - len(holding.away))
-            session.room = self._most_units(session, held, count)
+            session.room = room
 
     def pages_away(self, session: types.Session) -> int:
         """Pages that a session off the device needs to come back."""
@@ -189,8 +200,8 @@ class Residency:
         count = len(holding.away)
         if holding.device or None in holding.away:
             raise errors.InternalError(f"session {session.id} is not wholly away")
+        session.room = self.most_units(session, count)
         holding.device = self.device.acquire(session.id, count)
-        session.room = self._most_units(session, 0, count)
         by_tier: dict[int, list[int]] = {}
         for index, away in enumerate(holding.away):
             assert away is not None
@@ -305,24 +316,6 @@ class Residency:
 
     # -- helpers, in call order --------------------------------------------------------------
 
-    def _most_units(self, session: types.Session, held: int, count: int) -> int:
-        """The most units that `count` pages hold, when `held` of them hold `session.room`.
-
-        Worked out once for each page that is taken, so that slices need not
-        ask. Where all pages hold the same, the first guess is right.
-        """
-        request, low, high = session.request, session.room, session.units_end
-        guess = low * count // held if held else 0
-        if low < guess < high:
-            pages_guess, pages_next = (self._pages_needed(request, guess + i) for i in (0, 1))
-            if pages_guess <= count < pages_next:
-                return guess
-        return low + bisect.bisect_right(
-            range(low + 1, high + 1),
-            count,
-            key=lambda units: self._pages_needed(request, units),
-        )
-
     def _dirty(self, session: types.Session, holding: _Holding, units: int) -> list[int]:
         """Indices of pages with final units that no away copy (made or under way) holds."""
         dirty = []
@@ -384,17 +377,15 @@ class Residency:
             by_tier.setdefault(_known(holding.away[index]).tier, []).append(index)
         planned = []
         for tier, chosen in sorted(by_tier.items()):
-            final = [self._units_in_page(session.request, i, units) for i in chosen]
-            for index, count in zip(chosen, final, strict=True):
-                _known(holding.away[index]).units = count  # taken back if the copy fails
-            moves = tuple(
-                types.Move(
-                    self._page_place(device[i]), self._slot_place(_known(holding.away[i])), n
-                )
-                for i, n in zip(chosen, final, strict=True)
-            )
+            moves = []
+            for index in chosen:
+                away = _known(holding.away[index])
+                # Taken back if the copy fails.
+                away.units = self._units_in_page(session.request, index, units)
+                source, target = self._page_place(device[index]), self._slot_place(away)
+                moves.append(types.Move(source, target, away.units))
             part = copying.Part(session.id, session.epoch, tuple(chosen))
-            planned.append(copying.Copy("out", self.tiers[tier].name, moves, (part,)))
+            planned.append(copying.Copy("out", self.tiers[tier].name, tuple(moves), (part,)))
         return planned
 
     def _note_copied_out(self, part: copying.Part, holding: _Holding, ok: bool) -> None:

@@ -122,8 +122,10 @@ class Shaper:
         rows = self._share_rows(slice_)
         plans = []
         for session in self._stage.runnable():
-            prefill, steps = rows.get(session.id, 0), 0
-            if prefill == session.prefill_left:
+            prefill, steps, left = 0, 0, session.prefill_left
+            if left:
+                prefill = rows.get(session.id, 0)
+            if prefill == left:  # its last row emits one, and steps follow
                 steps = min(slice_.steps, session.steps_left - bool(prefill))
             if session.planned_cached + prefill + steps > session.room:
                 prefill, steps = self._fit(session, prefill, steps, slice_)
@@ -149,20 +151,14 @@ class Shaper:
         """
         memory = self._memory
         units = session.planned_cached + prefill + steps
-        room = memory.held(session)
+        wanted, most = memory.pages_for(session, units), memory.held(session)
         if session.id not in slice_.joined:
-            room += memory.device.free_count
-        if memory.pages_for(session, units) > room:
-            low = session.planned_cached
-            while low < units:  # the most units that fit: pages_for never shrinks
-                middle = (low + units + 1) // 2
-                if memory.pages_for(session, middle) <= room:
-                    low = middle
-                else:
-                    units = middle - 1
-            done = units - session.planned_cached
+            most += memory.device.free_count
+        if wanted > most:
+            done = max(0, memory.most_units(session, most) - session.planned_cached)
             prefill, steps = min(prefill, done), max(0, done - prefill)
-        memory.grow(session, memory.pages_for(session, session.planned_cached + prefill + steps))
+            wanted = memory.pages_for(session, session.planned_cached + prefill + steps)
+        memory.grow(session, wanted)
         return prefill, steps
 
     def _plan(self, session: types.Session, prefill: int, steps: int) -> types.LanePlan:

@@ -65,14 +65,15 @@ class Cfs:
 
     def charge(self, session: types.Session, prefill_units: int, step_units: int) -> None:
         """Adds the weighted service to the session and to the device's floor."""
-        weights = self.settings.weights
-        prefill = weights.prefill * prefill_units
-        service = prefill + weights.decode * step_units
+        settings = self.settings
+        prefill = settings.weights.prefill * prefill_units
+        service = prefill + settings.weights.decode * step_units
         session.served += service
         session.vtime += service / self.share(session)
-        self.floor += service / self.settings.sessions_fair
-        fade = min(service / _PREFILL_SHARE_MEMORY, 1.0)
-        self.prefill_share += fade * ((prefill / service if service else 0.0) - self.prefill_share)
+        self.floor += service / settings.sessions_fair
+        if service:
+            fade = min(service / _PREFILL_SHARE_MEMORY, 1.0)
+            self.prefill_share += fade * (prefill / service - self.prefill_share)
 
     def share(self, session: types.Session) -> float:
         """The session's weight; of a named tenant, its part of the tenant's weight."""
