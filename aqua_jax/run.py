@@ -132,6 +132,8 @@ def _run(order: _Order, console: rich.console.Console, stop: _Stop) -> int:
     reports = []
     try:
         for number, one in enumerate(order.trials):
+            if not one.experiment.workload.rate:
+                console.print("calibrating")
             rate = one.calibrate(shared)
             if rate is not None:
                 console.print(

@@ -1,11 +1,10 @@
 """The least that shows everything: sixteen requests on a tiny model, far more than its pool holds.
 
-    python -m aqua_jax.run --config=configs/smoke.py --workdir=out/smoke
-
-Hardware: any; two CPU devices are made. Time: 5 s after compiling, which takes 20 s the first
-time on 2 cores. Expect: sixteen of sixteen requests finished in every arm, all answers
-identical, a few hundred recomputed tokens under fcfs, none under cfs_host and cfs_peer, whose
-pages go out to host and peer.
+Command: `python -m aqua_jax.run --config=configs/smoke.py --workdir=out/smoke`
+Hardware: any; on a CPU two devices are made.
+Time: 15 s on 2 cores, 5 s where the programs were compiled before.
+Expect: 16 of 16 requests finished in each arm and all answers identical. fcfs recomputes more
+than 100 tokens, cfs_host and cfs_peer none: their pages go out to the host and to the peer.
 """
 
 from __future__ import annotations

@@ -113,6 +113,9 @@ class Trial:
             record.slices_late = running.runner.late
         if running.links is not None:
             record.copies_late = running.links.late
+        if record.samples:  # the last was drawn before the last request ended
+            finished = sum(request.finished for request in record.requests)
+            view.update(name, record.samples[-1], finished, len(drawn))
         view.finish(name, _result_text(record))
         return record
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
-from collections.abc import Iterator
 
 import jax
 import pytest
@@ -31,32 +29,15 @@ ARMS = {
 }
 
 
-@contextlib.contextmanager
-def count_compilations() -> Iterator[list[str]]:
-    """The events of jax that say that a program is built, as they come."""
-    events: list[str] = []
-    counting = True
-
-    def on_duration(event: str, seconds: float, **_: str | int) -> None:
-        if counting and event == "/jax/core/compile/backend_compile_duration":
-            events.append(event)
-
-    jax.monitoring.register_event_duration_secs_listener(on_duration)
-    try:
-        yield events
-    finally:
-        counting = False  # listeners cannot be taken back one by one
-
-
 def test_the_count_of_compilations_counts():
-    with count_compilations() as compiled:
+    with tiny.count_compilations() as compiled:
         jax.jit(lambda x: x * 3 + 1)(jax.numpy.zeros((3, 5)))
     assert compiled
 
 
 def test_all_arms_give_the_same_answers_and_compile_nothing(shared, tmp_path):
     one = trial.Trial(tiny.with_arms(ARMS))
-    with count_compilations() as compiled:
+    with tiny.count_compilations() as compiled:
         result = tiny.run(one, shared)
     assert not compiled
     arms = result.value["arms"]

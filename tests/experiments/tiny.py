@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import pathlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import jax
 import rich.console
 
 from aqua_jax.experiments import config_file, machine, overrides, settings, trial
@@ -54,3 +56,20 @@ def digests(value: dict[str, Any]) -> set[str]:
     unfinished = [name for name, arm in arms.items() if arm["finished"] != arm["requests"]]
     assert not unfinished, unfinished
     return {arm["token_ids_sha256"] for arm in arms.values()}
+
+
+@contextlib.contextmanager
+def count_compilations() -> Iterator[list[str]]:
+    """The events of jax that say that a program is built, as they come."""
+    events: list[str] = []
+    counting = True
+
+    def on_duration(event: str, seconds: float, **_: str | int) -> None:
+        if counting and event == "/jax/core/compile/backend_compile_duration":
+            events.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(on_duration)
+    try:
+        yield events
+    finally:
+        counting = False  # listeners cannot be taken back one by one

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import re
 
+import pytest
 import rich.console
 
 from aqua_jax.workloads import headline, report, tables
@@ -50,3 +51,33 @@ def test_many_comparisons_get_a_table_of_their_own():
     assert "Comparisons" in text
     assert re.search(r"arm3/arm0 +4\.00x +4\.00x", text)
     assert "Comparisons" not in _shown(runs[:2])[1]
+
+
+@pytest.mark.parametrize("width", [60, 80, 120, 200])
+@pytest.mark.parametrize("arms", [1, 3, 6])
+def test_no_number_is_cut_whatever_the_width(width, arms):
+    names = ["fcfs", *(f"cfs_of_some_kind{i}" for i in range(1, arms))]
+    runs = [synthetic.run(name, tenants=("a", "b")) for name in names]
+    value = report.assemble(runs, config={}, devices=[])
+    shown = {}
+    for columns in (width, 400):
+        file = io.StringIO()
+        tables.show(value, rich.console.Console(file=file, width=columns))
+        shown[columns] = file.getvalue().split("The slowest")[0]
+    lines = [line.rstrip() for line in shown[width].splitlines()]
+    assert max(map(len, lines)) <= width
+    assert "…" not in shown[width]
+    numbers = {w: sorted(re.findall(r"\d[\d.,]*(?:x| \w+(?:/s)?)", t)) for w, t in shown.items()}
+    assert set(numbers[width]) == set(numbers[400])
+
+
+def test_ratios_that_do_not_fit_beside_the_arms_have_a_table_of_their_own_rows_only():
+    runs = [synthetic.run(name) for name in ("fcfs", "cfs_host", "cfs_peer")]
+    value = report.assemble(runs, config={}, devices=[])
+    file = io.StringIO()
+    tables.show(value, rich.console.Console(file=file, width=80))
+    arms, ratios = file.getvalue().split("Ratios")
+    assert "1.00x" not in arms
+    assert "Makespan" in arms
+    assert "Makespan" not in ratios
+    assert re.search(r"First token p99 +1\.00x +1\.00x", ratios)
