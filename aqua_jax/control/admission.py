@@ -59,16 +59,19 @@ class Admission:
     ) -> None:
         """Sets what is available beyond the growth of `running`, and what is incoming."""
         device = self._memory.device
-        growth = sum(self._shaper.growth(session) for session in running)
-        slice_.available = device.free_count - growth
+        slice_.available = device.free_count - self._shaper.growth_of_all(running)
         slice_.incoming = device.pending_count + sum(self._memory.held(s) for s in finishing)
 
     @property
     def may_bring_back(self) -> bool:
-        """False when nobody within sight of the queue's head could come back between decisions."""
-        if not self._memory.device.free_count:
-            return False
-        return any(session.state is not types.State.WAITING for session in self._in_sight())
+        """False when nobody in sight of the queue's head could come back between decisions."""
+        free = self._memory.device.free_count
+        return any(
+            session.state is not types.State.WAITING
+            and not session.flights
+            and self._pages_to_join(session) <= free
+            for session in self._in_sight()
+        )
 
     def walk(self, slice_: slices.Slice, now: float, *, displace: bool) -> None:
         """Lets in what fits, in the policy's order.

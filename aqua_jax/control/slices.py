@@ -7,6 +7,7 @@ Knows: lanes' sessions, rows, steps, FREE pages. Does not know: who was let in
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 from aqua_jax.control import copying, errors, stage, types
 
@@ -88,6 +89,12 @@ class Shaper:
             steps = max(1, steps // 2)
         return Slice(steps, prefilling=prefilling)
 
+    def growth_of_all(self, running: Sequence[types.Session]) -> int:
+        """Pages that they will want together for this slice and the next."""
+        steps = 2 * self._settings.steps_contended
+        # Most have the room; the others are asked one by one.
+        return sum([self.growth(s) for s in running if s.planned_known + steps > s.room])
+
     def growth(self, session: types.Session) -> int:
         """Pages that a session on the device will want for this slice and the next."""
         units = self._units_ahead(session)
@@ -120,18 +127,31 @@ class Shaper:
         running: the first always gets what there is, so it always gets on.
         """
         rows = self._share_rows(slice_)
+        most_steps = self._steps_for_all(slice_)
         plans = []
         for session in self._stage.runnable():
             prefill, steps, left = 0, 0, session.prefill_left
             if left:
                 prefill = rows.get(session.id, 0)
             if prefill == left:  # its last row emits one, and steps follow
-                steps = min(slice_.steps, session.steps_left - bool(prefill))
+                steps = min(most_steps, session.steps_left - bool(prefill))
             if session.planned_cached + prefill + steps > session.room:
                 prefill, steps = self._fit(session, prefill, steps, slice_)
             if prefill or steps:
                 plans.append(self._plan(session, prefill, steps))
         return plans
+
+    def _steps_for_all(self, slice_: Slice) -> int:
+        """The slice's steps; few when there are not pages for many: or the first takes them all."""
+        steps, few, memory = slice_.steps, self._settings.steps_contended, self._memory
+        if steps <= few:
+            return steps
+        lacking = 0
+        for session in self._stage.runnable():
+            units = session.planned_cached + min(steps, session.steps_left)
+            if units > session.room:
+                lacking += memory.pages_for(session, units) - memory.held(session)
+        return steps if lacking <= memory.device.free_count else few
 
     def _share_rows(self, slice_: Slice) -> dict[int, int]:
         rows: dict[int, int] = {}
