@@ -16,7 +16,6 @@ import os
 import pathlib
 import re
 import signal
-import statistics
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from types import FrameType
@@ -148,7 +147,7 @@ def _run(order: _Order, console: rich.console.Console, stop: _Stop) -> int:
     finally:
         shared.close()
     if len(reports) > 1:
-        _show_medians(reports, console)
+        tables.show_repeats(reports, console)
     return _INTERRUPTED if stop.asked else 0
 
 
@@ -193,23 +192,6 @@ def _written(write: Callable[[], _T]) -> _T:
         return write()
     except OSError as error:
         raise errors.ConfigError(f"the report cannot be written: {error}") from error
-
-
-def _show_medians(reports: Sequence[dict[str, Any]], console: rich.console.Console) -> None:
-    """Every ratio of every seed, and its median."""
-    for pair, first in reports[0]["comparisons"].items():
-        compared = [r["comparisons"][pair] for r in reports if pair in r["comparisons"]]
-        console.print(rich.text.Text(f"\n{pair}, by seed and their median:", style="bold"))
-        for name, sample in first.items():
-            values = [comparison[name] for comparison in compared]
-            if isinstance(sample, bool):
-                console.print(f"  {name}: {', '.join(map(str, values))}", highlight=False)
-                continue
-            known = [value for value in values if value is not None]
-            if known:
-                shown = ", ".join("none" if v is None else f"{v:.2f}" for v in values)
-                median = f"median {statistics.median(known):.2f}"
-                console.print(f"  {name}: {shown}; {median}", highlight=False)
 
 
 def _read(argv: Sequence[str]) -> _Work:

@@ -8,6 +8,7 @@ read as markup.
 
 from __future__ import annotations
 
+import statistics
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -34,6 +35,28 @@ def show(report: Mapping[str, Any], console: rich.console.Console) -> None:
     for table in tables:
         console.print(table)
     console.print(rich.text.Text(headline.headline(report), style="bold"))
+
+
+def show_repeats(reports: Sequence[Mapping[str, Any]], console: rich.console.Console) -> None:
+    """Prints every ratio of several reports, in their order, and its median.
+
+    Arms that an interrupted run lacks are left out of its part.
+    """
+    for pair, first in reports[0]["comparisons"].items():
+        compared = [r["comparisons"][pair] for r in reports if pair in r["comparisons"]]
+        console.print(rich.text.Text(f"\n{pair}, by seed and their median:", style="bold"))
+        for name in first:
+            line = _repeated([comparison[name] for comparison in compared])
+            console.print(f"  {name}: {line}", highlight=False)
+
+
+def _repeated(values: Sequence[Any]) -> str:
+    """`2.10, none, 2.30; median 2.20`, or the values as they are where they are no numbers."""
+    if any(isinstance(value, bool) for value in values):
+        return ", ".join("yes" if value else "no" for value in values)
+    known = [value for value in values if value is not None]
+    shown = ", ".join("none" if value is None else f"{value:.2f}" for value in values)
+    return f"{shown}; median {statistics.median(known):.2f}" if known else shown
 
 
 def arms(report: Mapping[str, Any], width: int) -> Iterator[rich.table.Table]:

@@ -81,3 +81,21 @@ def test_ratios_that_do_not_fit_beside_the_arms_have_a_table_of_their_own_rows_o
     assert "Makespan" in arms
     assert "Makespan" not in ratios
     assert re.search(r"First token p99 +1\.00x +1\.00x", ratios)
+
+
+def test_repeats_show_every_ratio_in_order_and_the_median():
+    values = [
+        report.assemble(
+            [synthetic.run("fcfs", first_token_seconds=seconds), synthetic.run("cfs")],
+            config={},
+            devices=[],
+        )
+        for seconds in (2.0, 8.0, 3.0)
+    ]
+    cut = report.assemble([synthetic.run("fcfs")], config={}, devices=[])
+    file = io.StringIO()
+    tables.show_repeats([*values, cut], rich.console.Console(file=file, width=80))
+    text = file.getvalue()
+    assert "cfs/fcfs, by seed and their median:" in text
+    assert "ttft_p99_ratio: 2.00, 8.00, 3.00; median 3.00" in text
+    assert "token_ids_equal: yes, yes, yes" in text
