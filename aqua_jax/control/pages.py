@@ -207,10 +207,10 @@ class PagePool:
         )
 
     def _free_if_idle(self, page: int) -> None:
-        if self._is_free[page]:
+        if self._owners[page] or self._is_free[page]:
             return
         if self._is_idle(page):
             self._is_free[page] = True
             heapq.heappush(self._free, page)
-        elif not self._owners[page] and self._busy_until[page] > self.completed_dispatch:
+        elif self._busy_until[page] > self.completed_dispatch:
             heapq.heappush(self._waiting_dispatch, (self._busy_until[page], page))

@@ -208,17 +208,13 @@ class Residency:
             by_tier.setdefault(away.tier, []).append(index)
         planned = []
         for tier, indices in sorted(by_tier.items()):
-            units = [_known(holding.away[i]).units for i in indices]
-            moves = tuple(
-                types.Move(
-                    self._slot_place(_known(holding.away[i])),
-                    self._page_place(holding.device[i]),
-                    u,
-                )
-                for i, u in zip(indices, units, strict=True)
-            )
+            moves = []
+            for index in indices:
+                away = _known(holding.away[index])
+                source, target = self._slot_place(away), self._page_place(holding.device[index])
+                moves.append(types.Move(source, target, away.units))
             part = copying.Part(session.id, session.epoch, tuple(indices))
-            planned.append(copying.Copy("in", self.tiers[tier].name, moves, (part,)))
+            planned.append(copying.Copy("in", self.tiers[tier].name, tuple(moves), (part,)))
         return planned
 
     def is_arriving(self, session: types.Session) -> bool:
@@ -236,9 +232,7 @@ class Residency:
             return
         self._cached_away.pop(session.id, None)
         self.device.release(holding.device, session.id, last_dispatch)
-        for away in holding.away:
-            if away is not None:
-                self._release_slot(session.id, away)
+        self._release_slots(session.id, holding.away)
 
     # -- copies in flight --------------------------------------------------------------------
 
@@ -355,11 +349,8 @@ class Residency:
             holding = self._holdings[session]
             if session == keep or holding.outs or holding.ins:
                 continue
-            for index, away in enumerate(holding.away):
-                if away is not None:
-                    self._release_slot(session, away)
-                    holding.away[index] = None
-                    count -= 1
+            count -= self._release_slots(session, holding.away)
+            holding.away = [None] * len(holding.away)
             del self._cached_away[session]
             if count <= 0:
                 return
@@ -397,10 +388,16 @@ class Residency:
                 self.tiers[away.tier].slots.release([away.slot], part.session)
                 holding.away[index] = None
 
-    def _release_slot(self, session: int, away: _Away) -> None:
-        if not away.read_back:
-            self.moved.wasted += 1
-        self.tiers[away.tier].slots.release([away.slot], session)
+    def _release_slots(self, session: int, aways: Iterable[_Away | None]) -> int:
+        """Gives up the slots of its away copies; returns how many there were."""
+        by_tier: dict[int, list[int]] = {}
+        for away in aways:
+            if away is not None:
+                by_tier.setdefault(away.tier, []).append(away.slot)
+                self.moved.wasted += not away.read_back
+        for tier, slots in by_tier.items():
+            self.tiers[tier].slots.release(slots, session)
+        return sum(map(len, by_tier.values()))
 
     def _page_place(self, page: int) -> types.Place:
         return types.Place(self.device.space, page)
