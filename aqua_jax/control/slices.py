@@ -113,12 +113,10 @@ class Shaper:
         return min(wanted, self._memory.device.capacity)
 
     def _units_ahead(self, session: types.Session) -> int:
-        prefill = session.prefill_left
-        if prefill:
-            more = min(prefill, 2 * self._settings.chunk_units)
-        else:
-            more = min(session.steps_left, 2 * self._settings.steps_contended)
-        return session.planned_cached + more
+        known, cached = session.planned_known, session.planned_cached
+        if known - cached > 1:  # to prefill
+            return min(known, cached + 2 * self._settings.chunk_units)
+        return min(session.units_end - 1, cached + 2 * self._settings.steps_contended)
 
     def plan(self, slice_: Slice) -> list[types.LanePlan]:
         """One plan for each RUNNING session that can do something with the pages there are.
