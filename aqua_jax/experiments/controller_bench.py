@@ -51,12 +51,12 @@ class ControllerBenchmark:
     policies: str = "fcfs,cfs"
     running: int = 256
     waiting: int = 10_000
-    pool_share: float = 0.6
+    pool_share: float = 0.8
     peer_share: float = 1.0
     host_share: float = 8.0
     quantum_tokens: int = 32
     dispatches: int = 2_000
-    warm_up: int = 500
+    warm_up: int = 2_000
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -122,9 +122,7 @@ class _Load:
     def measure(self) -> dict[str, Any]:
         """The figures over the measured dispatches."""
         settings, meter = self._settings, self._meter
-        for _ in range(settings.running + settings.waiting):
-            self._submit()
-        self._run(settings.warm_up)
+        self._fill()
         meter.seconds.clear()
         meter.lanes.clear()
         before = self._counts()
@@ -145,6 +143,20 @@ class _Load:
             "controller_seconds": measure.distribution(meter.seconds),
             "engine_seconds_mean": host_seconds / len(meter.seconds),
         } | {f"{name}_per_dispatch": n / len(meter.seconds) for name, n in changes.items()}
+
+    def _fill(self) -> None:
+        """Fills the lanes at once and the queue evenly over the warm-up.
+
+        So newcomers and sessions that were preempted stand mixed in it, as
+        after a long time of too many arrivals.
+        """
+        for _ in range(self._settings.running):
+            self._submit()
+        waiting, dispatches = self._settings.waiting, self._settings.warm_up
+        for number in range(dispatches):
+            for _ in range(waiting * number // dispatches, waiting * (number + 1) // dispatches):
+                self._submit()
+            self._run(1)
 
     def _submit(self) -> None:
         request = null.request(self._random.randint(*_PROMPT_UNITS), self._random.randint(*_STEPS))
