@@ -16,6 +16,8 @@ from typing import Any, NamedTuple
 from aqua_jax.control import admission, copying, errors, residency, slices, stage, trace, types
 from aqua_jax.control.policies import base
 
+_ENDED, _LEAVING = types.State.ENDED, types.State.LEAVING
+
 ControllerSettings = slices.ControllerSettings
 
 _LIKELY_VICTIM = 0.5  # of its quantum used: worth copying out ahead
@@ -173,17 +175,28 @@ class Controller:
     ) -> list[Emission]:
         """Takes in a completed slice. Dispatches are observed in order."""
         self.memory.device.complete_dispatch(dispatch)
-        flying, counters = self._flying.pop(dispatch), self.counters
+        flying, overrun_tokens = self._flying.pop(dispatch), 0
         emissions = []
         for outcome in outcomes:
-            session, epoch = flying[outcome.session]
+            id, tokens, finished, prefill_units, step_units, overrun = outcome
+            session, epoch = flying[id]
             session.flights -= 1
-            counters.overrun_tokens += outcome.overrun
-            if session.state is types.State.ENDED:  # aborted while the slice ran
-                counters.overrun_tokens += len(outcome.tokens)
+            overrun_tokens += overrun
+            if session.state is _ENDED:  # aborted while the slice ran
+                overrun_tokens += len(tokens)
                 continue
-            self._take(session, epoch, outcome, now)
-            emissions.append(Emission(session, outcome.tokens, outcome.finished))
+            session.service += self.policy.service(prefill_units, step_units)
+            if epoch == session.epoch:
+                session.cached += prefill_units + step_units
+            if tokens:
+                session.emitted.extend(tokens)
+                session.fragile = False
+            if finished:
+                self.end(session, finished, now)
+            elif session.state is _LEAVING:
+                self._stage.settle_away(session)
+            emissions.append(Emission(session, tokens, finished))
+        self.counters.overrun_tokens += overrun_tokens
         return emissions
 
     def copied(self, completion: types.Completion, now: float) -> None:
@@ -253,32 +266,19 @@ class Controller:
                 budget -= sum(len(copy.moves) for copy in copies)
 
     def _count_planned(self, batch: types.Batch) -> None:
-        flight = self._flying[self._dispatch] = {}
-        for plan in batch.lanes:
-            session = plan.session
-            completes = plan.prefill and plan.prefill == session.prefill_left
-            session.planned_cached += plan.prefill + plan.steps
-            session.planned_known += plan.steps + bool(completes)
-            session.flights += 1
-            session.last_dispatch = self._dispatch
-            if completes:  # its prefill quantum is over, the quantum for steps begins
-                self.policy.charge(session, plan.prefill, 0)
-                session.served = 0.0
-                self.policy.charge(session, 0, plan.steps)
-            else:
-                self.policy.charge(session, plan.prefill, plan.steps)
+        dispatch, charge = self._dispatch, self.policy.charge
+        flight = self._flying[dispatch] = {}
+        for _, session, _, _, prefill, steps, _ in batch.lanes:
             flight[session.id] = (session, session.epoch)
+            session.flights += 1
+            session.last_dispatch = dispatch
+            if prefill and prefill == session.prefill_left:
+                session.planned_known += 1  # the last row emits one
+                charge(session, prefill, 0)
+                session.served = 0.0  # its prefill quantum is over, the quantum for steps begins
+                charge(session, 0, steps)
+            else:
+                charge(session, prefill, steps)
+            session.planned_cached += prefill + steps
+            session.planned_known += steps
         self._stage.reorder()
-
-    def _take(self, session: types.Session, epoch: int, outcome: types.Outcome, now: float) -> None:
-        _, tokens, finished, prefill_units, step_units, _ = outcome
-        session.service += self.policy.service(prefill_units, step_units)
-        if tokens:
-            session.emitted.extend(tokens)
-            session.fragile = False
-        if epoch == session.epoch:
-            session.cached += prefill_units + step_units
-        if finished:
-            self.end(session, finished, now)
-        elif session.state is types.State.LEAVING:
-            self._stage.settle_away(session)

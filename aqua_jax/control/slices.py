@@ -128,12 +128,14 @@ class Shaper:
         most_steps = self._steps_for_all(slice_)
         plans = []
         for session in self._stage.runnable():
-            prefill, steps, left = 0, 0, session.prefill_left
-            if left:
-                prefill = rows.get(session.id, 0)
-            if prefill == left:  # its last row emits one, and steps follow
-                steps = min(most_steps, session.steps_left - bool(prefill))
-            if session.planned_cached + prefill + steps > session.room:
+            known, cached = session.planned_known, session.planned_cached
+            if known - cached == 1:
+                prefill, steps = 0, min(most_steps, session.units_end - known)
+            else:  # to prefill; its last row emits one, and steps follow
+                prefill, steps = rows.get(session.id, 0), 0
+                if cached + prefill == known:
+                    steps = min(most_steps, session.units_end - known - 1)
+            if cached + prefill + steps > session.room:
                 prefill, steps = self._fit(session, prefill, steps, slice_)
             if prefill or steps:
                 plans.append(self._plan(session, prefill, steps))

@@ -69,7 +69,8 @@ class Cfs:
         prefill = settings.weights.prefill * prefill_units
         service = prefill + settings.weights.decode * step_units
         session.served += service
-        session.vtime += service / self.share(session)
+        weight = self.share(session) if session.request.tenant else session.request.weight
+        session.vtime += service / weight
         self.floor += service / settings.sessions_fair
         if service:
             fade = min(service / _PREFILL_SHARE_MEMORY, 1.0)
