@@ -12,7 +12,6 @@ number of times.
 
 from __future__ import annotations
 
-import bisect
 import itertools
 from collections.abc import Iterable, Sequence
 
@@ -142,14 +141,14 @@ class Admission:
         """True when pages and a lane for `session` are on their way, with or without victims."""
         short = need - max(slice_.available, 0) - slice_.incoming
         if short > 0:
-            victims = self._page_victims(session, short)
+            victims = self._page_victims(session, short, slice_)
             if not victims:
                 return False
             for victim in victims:
                 slice_.incoming += self._memory.held(victim)
                 slice_.copies += self._stage.evict(victim, now)
         elif not self._stage.has_lane:
-            victim = self._lane_victim(session)
+            victim = self._lane_victim(session, slice_)
             if victim is None:
                 return False
             self._stage.pause(victim)
@@ -161,11 +160,13 @@ class Admission:
         slice_.available = 0
         return True
 
-    def _page_victims(self, waiting: types.Session, short: int) -> list[types.Session]:
+    def _page_victims(
+        self, waiting: types.Session, short: int, slice_: slices.Slice
+    ) -> list[types.Session]:
         """Most-served sessions whose pages cover `short`; empty when they cannot."""
         chosen: list[types.Session] = []
         slots_free = self._memory.slots_free
-        for victim in [*self._stage.paused_last_first(), *self._later_than(waiting)]:
+        for victim in [*self._stage.paused_last_first(), *self._spent_behind(waiting, slice_)]:
             if self._may_displace(waiting, victim, slots_free):
                 chosen.append(victim)
                 short -= self._memory.held(victim)
@@ -174,20 +175,24 @@ class Admission:
                 return chosen
         return []
 
-    def _lane_victim(self, waiting: types.Session) -> types.Session | None:
+    def _lane_victim(self, waiting: types.Session, slice_: slices.Slice) -> types.Session | None:
         """The most-served that may be displaced; it keeps its pages, so nothing is lost."""
-        for victim in self._later_than(waiting):
+        for victim in self._spent_behind(waiting, slice_):
             if self._policy.may_displace(waiting, victim):
                 return victim
         return None
 
-    def _later_than(self, waiting: types.Session) -> list[types.Session]:
-        """Running sessions behind `waiting` in the policy's order, the last first."""
-        if not self._policy.displaces:
+    def _spent_behind(self, waiting: types.Session, slice_: slices.Slice) -> list[types.Session]:
+        """Running sessions behind `waiting` in order whose quantum is used, the last first."""
+        policy = self._policy
+        if not policy.displaces:
             return []
-        running, key = self._stage.runnable(), self._policy.key
-        first = bisect.bisect_right(running, key(waiting), key=key)
-        return list(reversed(running[first:]))
+        if slice_.spent is None:
+            last_first = reversed(self._stage.runnable())
+            slice_.spent = [s for s in last_first if policy.quantum_used(s) >= 1.0]
+        key = policy.key(waiting)
+        behind = itertools.takewhile(lambda session: policy.key(session) > key, slice_.spent)
+        return [session for session in behind if session.lane >= 0]  # the rest made room before
 
     def _may_displace(self, waiting: types.Session, victim: types.Session, slots_free: int) -> bool:
         """The policy's word, and: nobody loses its state over and over for nothing.

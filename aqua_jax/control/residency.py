@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import bisect
 import dataclasses
+import itertools
 from collections.abc import Callable, Iterable, Sequence
 
 from aqua_jax.control import copying, errors, pages, types
@@ -177,12 +178,9 @@ class Residency:
         Uses only slots that are free: nobody gives up memory for a guess.
         """
         holding = self._holdings[session.id]
-        full = [
-            i
-            for i in self._dirty(session, holding, session.cached)
-            if holding.away[i] is None and self._is_full(session, i)
-        ][:pages_max]
-        full = full[: self.slots_free]
+        most = min(pages_max, self.slots_free)
+        only_here = (index for index, away in enumerate(holding.away) if away is None)
+        full = list(itertools.islice((i for i in only_here if self._is_full(session, i)), most))
         if not full or not self._find_slots(session, holding, full):
             return []
         return self._plan_out(session, holding, full, session.cached, holding.device)
@@ -320,10 +318,9 @@ class Residency:
         return dirty
 
     def _is_full(self, session: types.Session, index: int) -> bool:
-        """True when more units would not change the page."""
-        request = session.request
-        now = self._units_in_page(request, index, session.cached)
-        return now == self._units_in_page(request, index, request.prompt_units + request.steps_max)
+        """True when the page holds something that more units would not change."""
+        now = self._units_in_page(session.request, index, session.cached)
+        return now > 0 and now == self._units_in_page(session.request, index, session.units_end)
 
     def _find_slots(
         self, session: types.Session, holding: _Holding, indices: Iterable[int]

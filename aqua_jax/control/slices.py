@@ -54,7 +54,8 @@ class Slice:
     available: FREE pages beyond the needs of running sessions. incoming: pages
     that turn FREE with nothing more to do. prefilling: sessions with a lane and
     rows to prefill; some may have given it up since. joined: WAITING sessions let
-    in just now. copies: to be submitted before it is dispatched.
+    in just now. spent: running sessions whose quantum is used, the last in order
+    first, once somebody asked. copies: to be submitted before it is dispatched.
     """
 
     steps: int
@@ -62,6 +63,7 @@ class Slice:
     incoming: int = 0
     prefilling: list[types.Session] = dataclasses.field(default_factory=list)
     joined: set[int] = dataclasses.field(default_factory=set)
+    spent: list[types.Session] | None = None
     copies: list[copying.Copy] = dataclasses.field(default_factory=list)
 
 
