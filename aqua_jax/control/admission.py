@@ -12,8 +12,9 @@ number of times.
 
 from __future__ import annotations
 
+import bisect
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from aqua_jax.control import slices, stage, types
 
@@ -182,17 +183,20 @@ class Admission:
                 return victim
         return None
 
-    def _spent_behind(self, waiting: types.Session, slice_: slices.Slice) -> list[types.Session]:
+    def _spent_behind(
+        self, waiting: types.Session, slice_: slices.Slice
+    ) -> Iterator[types.Session]:
         """Running sessions behind `waiting` in order whose quantum is used, the last first."""
         policy = self._policy
         if not policy.displaces:
-            return []
+            return
         if slice_.spent is None:
-            last_first = reversed(self._stage.runnable())
-            slice_.spent = [s for s in last_first if policy.quantum_used(s) >= 1.0]
-        key = policy.key(waiting)
-        behind = itertools.takewhile(lambda session: policy.key(session) > key, slice_.spent)
-        return [session for session in behind if session.lane >= 0]  # the rest made room before
+            running = self._stage.runnable()
+            slice_.spent = [s for s in running if policy.quantum_used(s) >= 1.0]
+        first = bisect.bisect_right(slice_.spent, policy.key(waiting), key=policy.key)
+        for session in reversed(slice_.spent[first:]):
+            if session.lane >= 0:  # it has not made room before
+                yield session
 
     def _may_displace(self, waiting: types.Session, victim: types.Session, slots_free: int) -> bool:
         """The policy's word, and: nobody loses its state over and over for nothing.

@@ -54,8 +54,8 @@ class Slice:
     available: FREE pages beyond the needs of running sessions. incoming: pages
     that turn FREE with nothing more to do. prefilling: sessions with a lane and
     rows to prefill; some may have given it up since. joined: WAITING sessions let
-    in just now. spent: running sessions whose quantum is used, the last in order
-    first, once somebody asked. copies: to be submitted before it is dispatched.
+    in just now. spent: running sessions whose quantum is used, in order, once
+    somebody asked. copies: to be submitted before it is dispatched.
     """
 
     steps: int
@@ -99,11 +99,9 @@ class Shaper:
 
     def growth(self, session: types.Session) -> int:
         """Pages that a session on the device will want for this slice and the next."""
-        units = self._units_ahead(session)
-        if units <= session.room:
+        if self._units_ahead(session) <= session.room:
             return 0
-        held = self._memory.held(session)
-        return min(self._memory.pages_for(session, units), self._memory.device.capacity) - held
+        return self.pages_ahead(session) - self._memory.held(session)
 
     def pages_ahead(self, session: types.Session) -> int:
         """Pages that it needs to run two slices of few steps; for more, a slice is cut.
