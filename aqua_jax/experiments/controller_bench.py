@@ -6,8 +6,7 @@ work is done there, so all that the host spends is the control plane's.
 
 The load never lets up: the pool holds less than the running sessions want, a
 session that ends is replaced by a newcomer, and what is preempted leaves for
-a tier and comes back. It is measured from when the lanes have been full for
-`warm_up` dispatches.
+a tier and comes back.
 """
 
 from __future__ import annotations
