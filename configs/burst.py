@@ -22,7 +22,7 @@ def get_config() -> ml_collections.ConfigDict:
             model=settings.ModelSettings(build=build.causal_llama, name="demo"),
             arms="fcfs,cfs_host,cfs_peer",
             workload=settings.WorkloadSettings(
-                prompt_scale=1 / 64, output_scale=0.75, prompt_max=128, output_max=384
+                prompt_scale=1 / 64, output_scale=0.75, prompt_max=32, output_max=224
             ),
             memory=settings.MemorySettings(pool_pages=81),
             arm_settings={

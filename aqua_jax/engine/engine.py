@@ -36,7 +36,9 @@ _FAILURES_MAX = 3  # dispatches failed in a row before the living sessions are g
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """ahead_seconds: the next slice is dispatched this long before the running one should end.
+    """ahead_seconds: the next slice is dispatched this long before the running one should end,
+    beyond what the host needs for deciding and dispatching.
+
 
     stream_tokens_max: unread tokens at which a session is parked.
     drain_seconds: how long closing waits for slices and copies in flight.
@@ -308,10 +310,12 @@ class Engine:
             return float("inf")
         expected = self.pace.seconds(flight.chunks, flight.batch.steps)
         started_at = max(flight.dispatched_at, self._last_finish)
-        return started_at + expected - max(self.settings.ahead_seconds, 0.1 * expected)
+        ahead = max(self.settings.ahead_seconds, 0.1 * expected) + self.pace.host_seconds
+        return started_at + expected - ahead
 
     def _dispatch(self) -> None:
-        decision = self._timed(self.controller.decide, self.clock.now())
+        begun_at = self.clock.now()
+        decision = self._timed(self.controller.decide, begun_at)
         self._changed = decision.evicted > 0
         self._submit_copies(decision.copies)
         now = self.clock.now()
@@ -328,7 +332,9 @@ class Engine:
         ticket = self.runner.dispatch(decision.batch)
         chunks = -(-decision.batch.prefill_units // self.runner.chunk_units)
         self._flights.append(_Flight(decision.dispatch, ticket, decision.batch, chunks, now))
-        self.usage.mark(self.clock.now(), usage.Use.RUNNING)
+        now = self.clock.now()
+        self.pace.learn_host(now - begun_at)
+        self.usage.mark(now, usage.Use.RUNNING)
         self._changed = True  # the next slice may be decided as soon as it is due
 
     def _submit_copies(self, copies: Sequence[copying.Copy]) -> None:

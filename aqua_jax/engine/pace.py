@@ -11,9 +11,13 @@ _FADE = 0.2  # weight of the newest slice in the running mean
 
 
 class Pace:
-    """Running means of the seconds of one prefill program and of one step."""
+    """Running means of the seconds of one prefill program, of one step, and of the host.
+
+    host_seconds: from the beginning of a decision until its slice is dispatched.
+    """
 
     def __init__(self) -> None:
+        self.host_seconds = 0.0
         self.chunk_seconds = 0.0
         self.step_seconds = 0.0
 
@@ -30,6 +34,10 @@ class Pace:
         elif chunks:
             rest = max(0.0, seconds - steps * self.step_seconds)
             self.chunk_seconds = _mix(self.chunk_seconds, rest / chunks)
+
+    def learn_host(self, seconds: float) -> None:
+        """Takes in what deciding, submitting copies and dispatching took the host."""
+        self.host_seconds = _mix(self.host_seconds, seconds)
 
 
 def _mix(mean: float, value: float) -> float:

@@ -38,3 +38,11 @@ def test_an_empty_slice_teaches_nothing() -> None:
     learnt = pace.Pace()
     learnt.learn(0, 0, 5.0)
     assert (learnt.chunk_seconds, learnt.step_seconds) == (0.0, 0.0)
+
+
+def test_the_hosts_share_is_a_running_mean() -> None:
+    learnt = pace.Pace()
+    assert learnt.host_seconds == 0
+    learnt.learn_host(0.002)
+    learnt.learn_host(0.004)
+    assert 0.002 < learnt.host_seconds < 0.004
