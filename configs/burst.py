@@ -1,6 +1,15 @@
 """A burst of prompts on a small model whose KV memory is too small for it. The demo.
 
-Command: `python -m aqua_jax.run --config=configs/burst.py --workdir=out/burst`.
+128 conversations (lengths as in the Azure trace, scaled to the model) arrive at twice the rate
+that first come first served sustains, which is measured first. Memory binds, not lanes: about
+ten sessions fit, in 32 lanes. On one CPU the peer device and the host are the same memory, so
+`cfs_host` and `cfs_peer` differ by noise; `burst_links.py` emulates the links between them.
+
+Command: `python -m aqua_jax.run --config=configs/burst.py --workdir=out/burst`
+Hardware: any; on a CPU two devices are made.
+Time: 60 s on 2 cores.
+Expect: all answers identical; the p99 of the first token more than 10 times better than that of
+fcfs, throughput at least 0.95 of it.
 """
 
 from __future__ import annotations
@@ -24,7 +33,11 @@ def get_config() -> ml_collections.ConfigDict:
             workload=settings.WorkloadSettings(
                 prompt_scale=1 / 64, output_scale=0.75, prompt_max=32, output_max=224
             ),
-            memory=settings.MemorySettings(pool_pages=81),
+            memory=settings.MemorySettings(pool_pages=65),
+            report=settings.ReportSettings(
+                note="On one CPU the peer and the host are the same memory: cfs_host and cfs_peer"
+                " differ by noise. configs/burst_links.py emulates the links between them."
+            ),
             arm_settings={
                 "fcfs": {"policy": {"name": "fcfs"}},
                 "fcfs_reserve": {"policy": {"name": "fcfs_reserve"}},

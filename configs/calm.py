@@ -1,6 +1,10 @@
 """The burst's model and policies at a rate that fits: slicing must cost nothing then.
 
-Command: `python -m aqua_jax.run --config=configs/calm.py --workdir=out/calm`.
+Command: `python -m aqua_jax.run --config=configs/calm.py --workdir=out/calm`
+Hardware: any; on a CPU two devices are made.
+Time: 5 minutes on 2 cores: three seeds of two arms.
+Expect: ratios of cfs_peer to fcfs of 0.9 and more for the first token's p50 and for the p99 of
+the time per token, medians of three seeds.
 """
 
 from __future__ import annotations

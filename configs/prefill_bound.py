@@ -1,6 +1,10 @@
 """Long prompts, short answers, overload: no policy can win here, and none may lose.
 
-Command: `python -m aqua_jax.run --config=configs/prefill_bound.py --workdir=out/prefill_bound`.
+Command: `python -m aqua_jax.run --config=configs/prefill_bound.py --workdir=out/prefill_bound`
+Hardware: any; on a CPU two devices are made.
+Time: 3 minutes on 2 cores: three seeds of three arms.
+Expect: ratios of cfs_peer to the better of fcfs and fcfs_reserve of at least 0.9 for the first
+token's p99 and 0.95 for throughput, medians of three seeds.
 """
 
 from __future__ import annotations
