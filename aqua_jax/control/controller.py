@@ -217,7 +217,7 @@ class Controller:
                 self._stage.arrived(session)
 
     def lose_all(self, now: float) -> None:
-        """The pool was rebuilt: sessions with state on the device, or in flight, recompute."""
+        """Pool and arenas were rebuilt: every session that had state recomputes."""
         for dispatch in sorted(self._flying):
             for session, _ in self._flying.pop(dispatch).values():
                 session.flights = 0
@@ -225,8 +225,7 @@ class Controller:
             self.memory.device.complete_dispatch(dispatch)
         self._stage.forget_lanes()
         for session in list(self.sessions.values()):
-            on_device = session.state not in (types.State.WAITING, types.State.AWAY)
-            if on_device or session.planned_cached != session.cached:
+            if session.state is not types.State.WAITING or session.planned_cached:
                 self._stage.lose(session, now)
 
     def check_integrity(self) -> None:

@@ -14,10 +14,12 @@ without reading its outcomes; those are read while k+1 runs.
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import heapq
 import itertools
 import queue
+import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
@@ -31,25 +33,30 @@ from aqua_jax.engine import pace, protocols, streams, usage
 _T = TypeVar("_T")
 
 _WAIT_SECONDS_MAX = 1.0
+_WEIGHT_MIN, _WEIGHT_MAX = 1e-3, 1e3  # sums of weights stay exact enough between these
 _FAILURES_MAX = 3  # dispatches failed in a row before the living sessions are given up
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class EngineSettings:
-    """ahead_seconds: the next slice is dispatched this long before the running one should end,
-    beyond what the host needs for deciding and dispatching.
+    """Bounds of the engine's queues, and its timing.
 
-
+    ahead_seconds: the next slice is dispatched this long before the running one
+    should end, beyond what the host needs for deciding and dispatching.
     stream_tokens_max: unread tokens at which a session is parked.
+    inbox_max: requests submitted and not yet taken in by a step.
     drain_seconds: how long closing waits for slices and copies in flight.
     """
 
     ahead_seconds: float = 0.004
     stream_tokens_max: int = 65_536
+    inbox_max: int = 100_000
     drain_seconds: float = 10.0
 
     def __post_init__(self) -> None:
         streams.check_tokens_max(self.stream_tokens_max)
+        if self.inbox_max < 1:
+            raise errors.ConfigError(f"inbox_max is {self.inbox_max}; give at least 1")
         if not (self.ahead_seconds >= 0 and self.drain_seconds > 0):
             raise errors.ConfigError(
                 f"ahead_seconds {self.ahead_seconds} and drain_seconds {self.drain_seconds}: give"
@@ -96,6 +103,8 @@ class Engine:
         self.pace = pace.Pace()
         self._ids = itertools.count(1)
         self._inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
+        self._door = threading.Lock()  # between submitting threads and draining
+        self._submitted = 0  # requests in the inbox
         self._streams: dict[int, streams.Stream] = {}
         self._deadlines: list[tuple[float, int]] = []
         self._flights: collections.deque[_Flight] = collections.deque()
@@ -112,11 +121,9 @@ class Engine:
         """Asks for a session; returns its stream at once. Any thread.
 
         Raises RequestError for a request that is malformed or larger than the
-        pool, QueueFullError while draining. A full queue ends the stream with
-        reason "refused".
+        pool, QueueFullError while draining or when `inbox_max` wait to be taken
+        in. Too many living sessions end the stream with reason "refused".
         """
-        if self._draining:
-            raise errors.QueueFullError("the engine is draining and takes no more requests")
         _check_request(request, self.runner)
         self.runner.check(request)
         self.controller.check_fits(request)
@@ -126,7 +133,16 @@ class Engine:
             on_room=self._ask_unpark,
             sink=sink,
         )
-        self._post("submit", (stream, request, self.clock.now()))
+        with self._door:
+            if self._draining:
+                raise errors.QueueFullError("the engine is draining and takes no more requests")
+            if self._submitted >= self.settings.inbox_max:
+                raise errors.QueueFullError(
+                    f"{self._submitted} requests wait to be taken in, the limit inbox_max: retry"
+                    " later"
+                )
+            self._submitted += 1
+            self._post("submit", (stream, request, self.clock.now()))
         return stream
 
     def abort(self, id: int) -> None:
@@ -164,7 +180,8 @@ class Engine:
 
         Afterwards nothing is in flight and every page is FREE.
         """
-        self._draining = True
+        with self._door:  # whatever was submitted before is in the inbox
+            self._draining = True
         deadline = self.clock.now() + deadline_seconds
         while not self.idle and self.clock.now() < deadline:
             self.step(deadline)
@@ -175,9 +192,11 @@ class Engine:
 
     def close(self, deadline_seconds: float = 0.0) -> None:
         """Drains, at once by default, and releases the threads of mover and runner."""
-        self.drain(deadline_seconds)
-        self.mover.close()
-        self.runner.close()
+        try:
+            self.drain(deadline_seconds)
+        finally:
+            self.mover.close()
+            self.runner.close()
 
     def check_integrity(self) -> None:
         """The controller's invariants, and that the engine agrees. Raises InternalError."""
@@ -200,6 +219,8 @@ class Engine:
             what, value = self._inbox.get_nowait()
             took = True
             if what == "submit":
+                with self._door:
+                    self._submitted -= 1
                 self._start(*value)
                 continue
             session = self.controller.sessions.get(value)
@@ -255,8 +276,7 @@ class Engine:
             took = True
             flight = self._flights.popleft()
             finished_at = flight.ticket.finished_at or self.clock.now()
-            if not self._flights:
-                self.usage.mark(finished_at, usage.Use.IDLE)
+            self._mark_end(finished_at)
             try:
                 outcomes = self.runner.collect(flight.ticket)
             except Exception as error:  # whatever the device threw, its pool is void
@@ -266,6 +286,14 @@ class Engine:
             self._note_slice(flight, finished_at)
             self._deliver(flight, outcomes)
         return took
+
+    def _mark_end(self, finished_at: float) -> None:
+        """The device is idle from here, or was until the next slice was dispatched."""
+        if not self._flights:
+            self.usage.mark(finished_at, usage.Use.IDLE)
+        else:
+            gap = self._flights[0].dispatched_at - finished_at
+            self.usage.move(max(0.0, gap), usage.Use.RUNNING, usage.Use.IDLE)
 
     def _note_slice(self, flight: _Flight, finished_at: float) -> None:
         started_at = max(flight.dispatched_at, self._last_finish)
@@ -284,13 +312,17 @@ class Engine:
                 self.controller.park(session)
 
     def _recover(self, error: Exception) -> None:
-        """A dispatch failed: its pool is void. Rebuild it and recompute, or give up after a few."""
+        """A dispatch failed: pool and arenas are void. Rebuild and recompute; a few times only."""
         self._failures += 1
-        for flight in self._flights:  # they ran on the void pool: whatever they say is dropped
+        while self._flights:  # they ran on the void pool: whatever they say is dropped
+            flight = self._flights.popleft()
             self._wait_for(flight.ticket)
-        self._flights.clear()
+            with contextlib.suppress(Exception):
+                self.runner.collect(flight.ticket)
+        self.usage.mark(self.clock.now(), usage.Use.IDLE)
         self._settle_copies()
         self.runner.rebuild()
+        self.mover.rebuild()
         self.controller.lose_all(self.clock.now())
         if self._failures > _FAILURES_MAX:
             for session in list(self.controller.sessions.values()):
@@ -339,11 +371,11 @@ class Engine:
 
     def _submit_copies(self, copies: Sequence[copying.Copy]) -> None:
         after = self._flights[-1].ticket if self._flights else None
-        refused: list[tuple[tickets.Ticket, errors.AquaError]] = []
+        refused: list[tuple[tickets.Ticket, Exception]] = []
         for copy in copies:
             try:
                 ticket = self.mover.submit(copy.moves, after if copy.direction == "out" else None)
-            except errors.AquaError as error:
+            except Exception as error:  # ours or the device's: a copy that failed
                 ticket = tickets.Ticket("refused copy")
                 refused.append((ticket, error))
             self._timed(self.controller.memory.begin, copy, ticket.id)
@@ -411,8 +443,10 @@ def _check_request(request: types.Request, runner: protocols.Runner) -> None:
         value = getattr(request, name)
         if value < 1:
             raise errors.RequestError(f"{name} is {value}; give at least 1")
-    if not 0 < request.weight < float("inf"):
-        raise errors.RequestError(f"weight is {request.weight}; give a finite number above 0")
+    if not _WEIGHT_MIN <= request.weight <= _WEIGHT_MAX:  # NaN is neither
+        raise errors.RequestError(
+            f"weight is {request.weight}; give a number from {_WEIGHT_MIN} to {_WEIGHT_MAX}"
+        )
     deadline = request.deadline_seconds
     if deadline is not None and not deadline > 0:
         raise errors.RequestError(f"deadline_seconds is {deadline}; give a number above 0, or None")

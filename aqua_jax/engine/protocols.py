@@ -36,6 +36,13 @@ class Mover(Protocol):
         """Completions since the last call, in order of completion. Never blocks."""
         ...
 
+    def rebuild(self) -> None:
+        """Fresh arenas after a slice failed, which may have voided what was copied after it.
+
+        Nothing is in flight; whatever the arenas held is lost.
+        """
+        ...
+
     def close(self) -> None:
         """Waits for copies in flight (bounded) and releases threads."""
         ...

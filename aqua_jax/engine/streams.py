@@ -76,18 +76,24 @@ class Stream:
         self, tokens: Sequence[Any], reason: str, at: float, error: BaseException | None
     ) -> bool:
         """Called by the engine. True when the stream is full now: the session is to be parked."""
-        if tokens and self.first_token_at is None:
-            self.first_token_at = at
-        if reason:
-            self.reason, self.error, self.ended_at = reason, error, at
         if self._sink is not None:
+            self._note(tokens, reason, at, error)
             self._sink(tokens, reason, at)
             return False
         with self._changed:
             self._tokens.extend(tokens)
+            self._note(tokens, reason, at, error)  # with the lock: who sees the end sees the tokens
             self._was_full = not reason and len(self._tokens) >= self._tokens_max
             self._changed.notify_all()
             return self._was_full
+
+    def _note(
+        self, tokens: Sequence[Any], reason: str, at: float, error: BaseException | None
+    ) -> None:
+        if tokens and self.first_token_at is None:
+            self.first_token_at = at
+        if reason:
+            self.reason, self.error, self.ended_at = reason, error, at
 
 
 def check_tokens_max(tokens_max: int) -> int:

@@ -36,6 +36,11 @@ class Usage:
         self.seconds[self._use] += at - self._since
         self._use, self._since = use, at
 
+    def move(self, seconds: float, source: Use, target: Use) -> None:
+        """So much of what counted as `source` was `target`."""
+        self.seconds[source] -= seconds
+        self.seconds[target] += seconds
+
     def correct(self, use: Use) -> None:
         """The segment under way turns out to be `use` from its beginning."""
         self._use = use

@@ -117,6 +117,6 @@ def _submit(
     try:
         stream = engine.submit(request, sink=sink)
     except (errors.RequestError, errors.QueueFullError):
-        record.reason, record.ended_at = "refused", now
+        sink((), "refused", engine.clock.now())
     else:
         keeper.admitted(record, stream.id)

@@ -259,6 +259,11 @@ class Experiment:
                     f"unknown arm {arm!r}{errors.close_match(arm, self.arm_settings)}"
                 )
         for name, tier in self.memory.tiers.items():
+            if tier.link and not self.emulate.dilation:
+                raise errors.ConfigError(
+                    f"memory.tiers.{name}.link is {tier.link!r}, but emulate.dilation is 0, no"
+                    " emulation: give a dilation above 0, or no link"
+                )
             if tier.link and tier.link not in self.emulate.links:
                 raise errors.ConfigError(
                     f"memory.tiers.{name}.link is {tier.link!r}"

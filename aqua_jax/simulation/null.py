@@ -118,5 +118,8 @@ class NullMover:
         completions, self._completions = self._completions, []
         return completions
 
+    def rebuild(self) -> None:
+        """There is nothing to lose."""
+
     def close(self) -> None:
         """Nothing to release."""

@@ -37,7 +37,7 @@ def mix(*values: int) -> int:
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class ToyPayload:
-    """prompt: the known tokens at the start. stop_modulus: a token divisible by it ends the session."""
+    """prompt: the tokens known at the start. stop_modulus: a token divisible by it is the last."""
 
     prompt: tuple[int, ...]
     stop_modulus: int = 0
@@ -89,14 +89,15 @@ class _Lane:
 
 
 class ToyRunner:
-    """Runs toy sessions: `chunk_seconds` a prefill program, `step_seconds` a step, in dispatch order.
+    """Runs toy sessions in dispatch order: seconds for each prefill program and each step.
 
     fail_at: dispatch numbers (from 1) whose collection raises; the pool is void then.
     """
 
     kind = "toy"
 
-    def __init__(
+    # Ten arguments: each is a knob that some test turns.
+    def __init__(  # noqa: PLR0913
         self,
         memory: ToyMemory,
         clock: clocks.VirtualClock,
@@ -268,8 +269,10 @@ class ToyMover:
         latency_seconds: float = 0.0002,
         page_seconds: float = 0.0001,
         faults: ToyFaults | None = None,
+        pool_space: int = 0,
     ) -> None:
         self._memory = memory
+        self._pool_space = pool_space
         self._clock = clock
         self._seconds = (latency_seconds, page_seconds)
         self._faults = faults or ToyFaults()
@@ -296,9 +299,12 @@ class ToyMover:
             if after is not None and not after.done():
                 self._clock.at(self._clock.now() + self._seconds[0], start)
                 return
-            self._clock.at(
-                self._clock.now() + seconds, lambda: self._complete(ticket, moves, fails)
-            )
+            # As on a device: what is copied behind a failed slice voids all that it is written to.
+            void = after is not None and after.error is not None
+            if void:
+                self._void(moves[0].target.space)
+            end = self._clock.now() + seconds
+            self._clock.at(end, lambda: self._complete(ticket, moves, fails or void))
 
         start()
         return ticket
@@ -307,6 +313,12 @@ class ToyMover:
         """Completions since the last call."""
         completed, self._completed = self._completed, []
         return completed
+
+    def rebuild(self) -> None:
+        """Every arena full of garbage."""
+        for space in self._memory.pages:
+            if space != self._pool_space:
+                self._void(space)
 
     def close(self) -> None:
         """Nothing to release."""
@@ -322,6 +334,10 @@ class ToyMover:
         ticket.complete(None, at=self._clock.now())
         size = 0 if fails else len(moves) * self._memory.page_units * 8
         self._completed.append(types.Completion(ticket.id, size, 0.0, error))
+
+    def _void(self, space: int) -> None:
+        for page in self._memory.pages[space]:
+            page[:] = [_GARBAGE] * len(page)
 
     def _fill(self, place: types.Place) -> None:
         page = self._memory.pages[place.space][place.index]

@@ -10,7 +10,7 @@ import pytest
 
 from aqua_jax.control import errors, tickets, types
 from aqua_jax.control.policies import base
-from aqua_jax.engine import engine
+from aqua_jax.engine import engine, usage
 from aqua_jax.simulation import toy
 from tests.simulation import bench as benches
 
@@ -39,8 +39,8 @@ REQUEST = toy.request([3, 1, 4], 12)
         ({"kind": "text"}, "a request of kind 'text'; this engine runs 'toy'"),
         ({"prompt_units": 0}, "prompt_units is 0; give at least 1"),
         ({"steps_max": -1}, "steps_max is -1; give at least 1"),
-        ({"weight": 0.0}, "weight is 0.0; give a finite number above 0"),
-        ({"weight": float("inf")}, "weight is inf; give a finite number above 0"),
+        ({"weight": 0.0}, "weight is 0.0; give a number from 0.001 to 1000.0"),
+        ({"weight": float("inf")}, "weight is inf; give a number from 0.001 to 1000.0"),
         ({"deadline_seconds": 0.0}, "deadline_seconds is 0.0; give a number above 0, or None"),
         (
             {"deadline_seconds": float("nan")},
@@ -174,6 +174,34 @@ def test_a_full_queue_ends_the_stream_with_its_reason() -> None:
     assert (first.reason, second.reason) == ("length", "refused")
     with pytest.raises(errors.QueueFullError, match="1 sessions are living"):
         list(second.tokens())
+
+
+def test_a_full_inbox_refuses_at_once_and_takes_more_after_a_step() -> None:
+    bench = make()
+    bench.engine.settings = dataclasses.replace(bench.engine.settings, inbox_max=1)
+    first = bench.engine.submit(REQUEST)
+    with pytest.raises(errors.QueueFullError, match=r"1 requests wait .* inbox_max"):
+        bench.engine.submit(REQUEST)
+    bench.step(None)
+    second = bench.engine.submit(REQUEST)
+    finish(bench)
+    assert (first.reason, second.reason) == ("length", "length")
+
+
+def test_a_slice_that_ends_while_the_next_is_decided_leaves_an_idle_gap() -> None:
+    bench = make()
+    uses = bench.engine.usage
+    uses.mark(bench.clock.now(), usage.Use.RUNNING)
+    uses.mark(bench.clock.now() + 1.0, usage.Use.RUNNING)
+    uses.move(0.25, usage.Use.RUNNING, usage.Use.IDLE)
+    assert (uses.seconds[usage.Use.RUNNING], uses.seconds[usage.Use.IDLE]) == (0.75, 0.25)
+
+
+def test_weights_far_apart_leave_no_tenant_behind() -> None:
+    bench = make()
+    for weight in (1e3, 1e-3, 1e-3):
+        bench.engine.submit(dataclasses.replace(REQUEST, weight=weight, tenant="a"))
+    finish(bench)
 
 
 def test_who_does_not_read_is_parked_and_goes_on_when_it_reads() -> None:

@@ -40,7 +40,7 @@ class PolicySettings:
     """
 
     name: str = "cfs"
-    quantum_tokens: int = 48
+    quantum_tokens: int = 64
     prefill_quantum_tokens: int = 512
     sessions_fair: int = 256
     weights: Weights = dataclasses.field(default_factory=Weights)

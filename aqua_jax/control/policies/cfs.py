@@ -42,21 +42,22 @@ class Cfs:
     floor: float = 0.0
     prefill_share: float = 0.0
     _tenant_weight: dict[str, float] = dataclasses.field(default_factory=dict)
+    _tenant_sessions: dict[str, int] = dataclasses.field(default_factory=dict)
 
     def arrive(self, session: types.Session, least_vtime: float) -> None:
         """Starts it at the least virtual time among the living, not below the floor."""
         session.vtime = max(least_vtime, self.floor)
         tenant = session.request.tenant
         self._tenant_weight[tenant] = self._tenant_weight.get(tenant, 0.0) + session.request.weight
+        self._tenant_sessions[tenant] = self._tenant_sessions.get(tenant, 0) + 1
 
     def end(self, session: types.Session) -> None:
         """Its tenant's share is divided among fewer."""
         tenant = session.request.tenant
-        left = self._tenant_weight[tenant] - session.request.weight
-        if left > 1e-9:
-            self._tenant_weight[tenant] = left
-        else:
-            del self._tenant_weight[tenant]
+        self._tenant_weight[tenant] -= session.request.weight
+        self._tenant_sessions[tenant] -= 1
+        if not self._tenant_sessions[tenant]:  # and whatever rounding left of its weight
+            del self._tenant_weight[tenant], self._tenant_sessions[tenant]
 
     def service(self, prefill_units: int, step_units: int) -> float:
         """Weighted tokens, by the settings' weights."""
@@ -82,7 +83,7 @@ class Cfs:
         if not request.tenant:
             return request.weight
         tenant = self.settings.tenant_weights.get(request.tenant, 1.0)
-        return tenant * request.weight / self._tenant_weight[request.tenant]
+        return tenant * request.weight / max(self._tenant_weight[request.tenant], request.weight)
 
     def key(self, session: types.Session) -> base.Key:
         """Least virtual time first, then arrival order."""

@@ -13,7 +13,7 @@ from typing import Protocol
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import errors, tickets, types
 from aqua_jax.engine import protocols
-from aqua_jax.memory import page_array
+from aqua_jax.memory import page_array, paged
 
 # (track, name, start_seconds, end_seconds, args): the fields of `workloads.records.Span`.
 SpanArgs = dict[str, int | float | str]
@@ -57,6 +57,12 @@ class Stores:
     def values(self) -> list[page_array.PageArray]:
         """Every store."""
         return list(self._stores.values())
+
+    def rebuild_arenas(self) -> None:
+        """Makes every store but the pools anew; what they held is lost."""
+        for store in self._stores.values():
+            if not isinstance(store, paged.PagedPool):
+                store.rebuild()
 
     def plan(self, moves: Sequence[types.Move]) -> Plan:
         """Checks `moves` and splits them into indices. Raises MoveError; touches no array."""

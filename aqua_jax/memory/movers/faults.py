@@ -159,6 +159,10 @@ class FaultyMover:
         completions, self._completions = self._completions, []
         return completions
 
+    def rebuild(self) -> None:
+        """As the inner mover's."""
+        self._inner.rebuild()
+
     def close(self) -> None:
         """As the inner mover's; withheld completions come now."""
         self._closed = True

@@ -96,6 +96,10 @@ class LimitedMover:
         completions, self._completions = self._completions, []
         return completions
 
+    def rebuild(self) -> None:
+        """As the inner mover's."""
+        self._inner.rebuild()
+
     def close(self) -> None:
         """Waits for what is in flight; what still waits fails, so that every ticket completes."""
         self._closed = True

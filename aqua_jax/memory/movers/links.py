@@ -124,6 +124,10 @@ class LinkedMover:
         completions, self._completions = self._completions, []
         return completions
 
+    def rebuild(self) -> None:
+        """As the inner mover's."""
+        self._inner.rebuild()
+
     def close(self) -> None:
         """Waits for the real copies, then delivers everything at once: the emulation is over."""
         self._inner.close()

@@ -54,6 +54,10 @@ class LoggedMover:
             self._tell(completion)
         return completions
 
+    def rebuild(self) -> None:
+        """As the inner mover's."""
+        self._inner.rebuild()
+
     def close(self) -> None:
         """As the inner mover's."""
         self._inner.close()

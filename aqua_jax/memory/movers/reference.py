@@ -39,8 +39,12 @@ class ReferenceMover:
             raise errors.MoveError("refused: the mover is closed")
         plan = self._stores.plan(moves)
         ticket = base.new_ticket(self._clock, moves)
-        plan.target.write(plan.targets, plan.source.snapshot(plan.sources))
-        self._completions.append(base.settle(ticket, plan.bytes, at=self._clock.now()))
+        error: Exception | None = None
+        try:
+            plan.target.write(plan.targets, plan.source.snapshot(plan.sources))
+        except Exception as failure:  # the device's: as a completion, like any failed copy
+            error = failure
+        self._completions.append(base.settle(ticket, plan.bytes, at=self._clock.now(), error=error))
         self._clock.wake()
         return ticket
 
@@ -48,6 +52,10 @@ class ReferenceMover:
         """Completions since the last call, in order of submission."""
         completions, self._completions = self._completions, []
         return completions
+
+    def rebuild(self) -> None:
+        """Fresh arenas, zeroed; the pool is its runner's."""
+        self._stores.rebuild_arenas()
 
     def close(self) -> None:
         """Refuses submissions from now on; completions can still be polled."""

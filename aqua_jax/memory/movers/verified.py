@@ -78,6 +78,10 @@ class VerifiedMover:
             self._checking.remove(copy)
         return [base.completion_of(copy.ticket, copy.plan.bytes) for copy in done]
 
+    def rebuild(self) -> None:
+        """As the inner mover's."""
+        self._inner.rebuild()
+
     def close(self) -> None:
         """Waits (bounded) for copies and comparisons in flight."""
         self._inner.close()
@@ -91,7 +95,11 @@ class VerifiedMover:
             if completion.error is not None:
                 copy.ticket.fail(completion.error, at=self._clock.now())
                 continue
-            arrived = _checksums(copy.plan.target, copy.plan.targets)
+            try:
+                arrived = _checksums(copy.plan.target, copy.plan.targets)
+            except Exception as error:  # the target is lost: as a completion, like any failure
+                copy.ticket.fail(error, at=self._clock.now())
+                continue
             self._watcher.watch((copy.sums, arrived), copy.ticket, _comparison(copy, arrived))
 
 

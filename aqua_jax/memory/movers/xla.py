@@ -9,6 +9,10 @@ against the runner's dispatches by the arrays: a copy reads what every program
 enqueued before it has written, and every program enqueued later sees what it
 wrote. Only the send overlaps with compute. Nothing here waits.
 
+An error of the device in the middle of a copy voids the array it writes: the
+pool after a page-in, an arena after a page-out. It shows at the next slice or
+copy on it; the engine then has pool and arenas rebuilt and sessions recompute.
+
 Plans are split into batches of at most `batch_pages_max` pages; batches are
 padded to powers of two. `warm_up()` compiles every program there is.
 """
@@ -91,6 +95,10 @@ class XlaMover:
             self._open = [copy for copy in self._open if copy.ticket.id not in finished]
             done.sort(key=lambda copy: copy.ticket.finished_at or 0.0)
         return [base.completion_of(copy.ticket, copy.bytes) for copy in done]
+
+    def rebuild(self) -> None:
+        """Fresh arenas, zeroed; the pool is its runner's."""
+        self._stores.rebuild_arenas()
 
     def close(self) -> None:
         """Waits (bounded) for copies in flight; their completions can still be polled."""
