@@ -24,29 +24,30 @@ PEER = {"kind": "peer", "bytes": 64 * types.MIB}
 HOST = {"kind": "host", "bytes": 64 * types.MIB}
 
 
+EXPERIMENT = settings.Experiment(
+    model=settings.ModelSettings(build=build.causal_llama, name="demo"),
+    arms="fcfs,cfs_host,cfs_peer",
+    workload=settings.WorkloadSettings(
+        prompt_scale=1 / 64, output_scale=0.75, prompt_max=32, output_max=224
+    ),
+    memory=settings.MemorySettings(pool_pages=65),
+    report=settings.ReportSettings(
+        note="On one CPU the peer and the host are the same memory: cfs_host and cfs_peer"
+        " differ by noise. configs/burst_links.py emulates the links between them."
+    ),
+    arm_settings={
+        "fcfs": {"policy": {"name": "fcfs"}},
+        "fcfs_reserve": {"policy": {"name": "fcfs_reserve"}},
+        "cfs_host": {"policy": {"name": "cfs"}, "memory": {"tiers": {"host": HOST}}},
+        "cfs_recompute": {"policy": {"name": "cfs_recompute"}},
+        "cfs_peer": {
+            "policy": {"name": "cfs"},
+            "memory": {"tiers": {"peer": PEER, "host": HOST}},
+        },
+    },
+)
+
+
 def get_config() -> ml_collections.ConfigDict:
     """The settings; any of them can be changed with --config.key=value."""
-    return overrides.to_config_dict(
-        settings.Experiment(
-            model=settings.ModelSettings(build=build.causal_llama, name="demo"),
-            arms="fcfs,cfs_host,cfs_peer",
-            workload=settings.WorkloadSettings(
-                prompt_scale=1 / 64, output_scale=0.75, prompt_max=32, output_max=224
-            ),
-            memory=settings.MemorySettings(pool_pages=65),
-            report=settings.ReportSettings(
-                note="On one CPU the peer and the host are the same memory: cfs_host and cfs_peer"
-                " differ by noise. configs/burst_links.py emulates the links between them."
-            ),
-            arm_settings={
-                "fcfs": {"policy": {"name": "fcfs"}},
-                "fcfs_reserve": {"policy": {"name": "fcfs_reserve"}},
-                "cfs_host": {"policy": {"name": "cfs"}, "memory": {"tiers": {"host": HOST}}},
-                "cfs_recompute": {"policy": {"name": "cfs_recompute"}},
-                "cfs_peer": {
-                    "policy": {"name": "cfs"},
-                    "memory": {"tiers": {"peer": PEER, "host": HOST}},
-                },
-            },
-        )
-    )
+    return overrides.to_config_dict(EXPERIMENT)

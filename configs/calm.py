@@ -9,17 +9,17 @@ the time per token, medians of three seeds.
 
 from __future__ import annotations
 
+import dataclasses
+
 import ml_collections
 
+from aqua_jax.experiments import overrides
 from configs import burst
 
 
 def get_config() -> ml_collections.ConfigDict:
     """The burst with 200 requests at half of what the machine sustains, seeds 0 to 2."""
-    config = burst.get_config()
-    config.arms = "fcfs,cfs_peer"
-    config.repeats = 3
-    config.workload.requests = 200
-    config.workload.load = 0.5
-    config.workload.output_scale = 0.5
-    return config
+    base = burst.EXPERIMENT
+    workload = dataclasses.replace(base.workload, requests=200, load=0.5, output_scale=0.5)
+    calm = dataclasses.replace(base, arms="fcfs,cfs_peer", repeats=3, workload=workload)
+    return overrides.to_config_dict(calm)

@@ -9,19 +9,22 @@ token's p99 and 0.95 for throughput, medians of three seeds.
 
 from __future__ import annotations
 
+import dataclasses
+
 import ml_collections
 
+from aqua_jax.experiments import overrides
 from configs import burst
 
 
 def get_config() -> ml_collections.ConfigDict:
-    """The burst with prompts ten times as long and answers a sixteenth, seeds 0 to 2."""
-    config = burst.get_config()
-    config.arms = "fcfs,fcfs_reserve,cfs_peer"
-    config.report.baselines = "fcfs,fcfs_reserve"
-    config.repeats = 3
-    config.workload.prompt_scale = 0.25
-    config.workload.output_scale = 1 / 16
-    config.workload.prompt_max = 448
-    config.workload.output_max = 64
-    return config
+    """The burst with prompts sixteen times as long and answers a twelfth, seeds 0 to 2."""
+    base = burst.EXPERIMENT
+    workload = dataclasses.replace(
+        base.workload, prompt_scale=0.25, output_scale=1 / 16, prompt_max=448, output_max=64
+    )
+    report = dataclasses.replace(base.report, baselines="fcfs,fcfs_reserve")
+    bound = dataclasses.replace(
+        base, arms="fcfs,fcfs_reserve,cfs_peer", repeats=3, workload=workload, report=report
+    )
+    return overrides.to_config_dict(bound)
