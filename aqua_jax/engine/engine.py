@@ -28,12 +28,11 @@ from aqua_jax.control import clock as clocks
 from aqua_jax.control import controller as controllers
 from aqua_jax.control import copying, errors, tickets, types
 from aqua_jax.engine import observer as observers
-from aqua_jax.engine import pace, protocols, streams, usage
+from aqua_jax.engine import pace, protocols, requests, streams, usage
 
 _T = TypeVar("_T")
 
 _WAIT_SECONDS_MAX = 1.0
-_WEIGHT_MIN, _WEIGHT_MAX = 1e-3, 1e3  # sums of weights stay exact enough between these
 _FAILURES_MAX = 3  # dispatches failed in a row before the living sessions are given up
 
 
@@ -124,7 +123,7 @@ class Engine:
         pool, QueueFullError while draining or when `inbox_max` wait to be taken
         in. Too many living sessions end the stream with reason "refused".
         """
-        _check_request(request, self.runner)
+        requests.check(request, self.runner)
         self.runner.check(request)
         self.controller.check_fits(request)
         stream = streams.Stream(
@@ -431,28 +430,3 @@ class Engine:
         deadline = self.clock.now() + self.settings.drain_seconds
         while not ticket.done() and self.clock.now() < deadline:
             self.clock.wait([ticket], deadline)
-
-
-def _check_request(request: types.Request, runner: protocols.Runner) -> None:
-    """The engine's part of a request: numbers that must make sense for any kind."""
-    if request.kind != runner.kind:
-        raise errors.RequestError(
-            f"a request of kind {request.kind!r}; this engine runs {runner.kind!r}"
-        )
-    for name in ("prompt_units", "steps_max"):
-        value = getattr(request, name)
-        if value < 1:
-            raise errors.RequestError(f"{name} is {value}; give at least 1")
-    if not _WEIGHT_MIN <= request.weight <= _WEIGHT_MAX:  # NaN is neither
-        raise errors.RequestError(
-            f"weight is {request.weight}; give a number from {_WEIGHT_MIN} to {_WEIGHT_MAX}"
-        )
-    deadline = request.deadline_seconds
-    if deadline is not None and not deadline > 0:
-        raise errors.RequestError(f"deadline_seconds is {deadline}; give a number above 0, or None")
-    units = request.prompt_units + request.steps_max - 1
-    if units > runner.units_max:
-        raise errors.RequestError(
-            f"{request.prompt_units} prompt units and up to {request.steps_max} more need {units}"
-            f" units; a session of this runner holds {runner.units_max}"
-        )
