@@ -128,11 +128,6 @@ class Residency:
             holding.away += [None] * (count - len(holding.away))
             session.room = room
 
-    def pages_away(self, session: types.Session) -> int:
-        """Pages that a session off the device needs to come back."""
-        holding = self._holdings.get(session.id)
-        return len(holding.away) if holding else 0
-
     # -- leaving -----------------------------------------------------------------------------
 
     def leave(
@@ -184,11 +179,6 @@ class Residency:
         if not full or not self._find_slots(session, holding, full):
             return []
         return self._plan_out(session, holding, full, session.cached, holding.device)
-
-    def is_leaving(self, session: types.Session) -> bool:
-        """True while a copy out of its pages is in flight."""
-        holding = self._holdings.get(session.id)
-        return bool(holding and holding.outs)
 
     # -- coming back -------------------------------------------------------------------------
 

@@ -89,7 +89,6 @@ def test_device_pages_turn_free_when_the_copy_has_completed() -> None:
     assert holder.memory.held(session) == 0
     assert holder.memory.device.free_count == 13
     assert holder.memory.device.pending_count == 3
-    assert holder.memory.is_leaving(session)
     assert not holder.memory.is_whole_away(session)
     arrived = holder.finish(tickets)
     assert arrived == [copying.Arrived(1, 0, "out", True)]
@@ -127,7 +126,6 @@ def test_what_a_tier_lacks_goes_to_the_next_and_all_of_it_comes_back() -> None:
     session = holder.session(18)
     copies = holder.send(session)
     assert [(copy.tier, len(copy.moves)) for copy in copies] == [("peer", 2), ("host", 3)]
-    assert holder.memory.pages_away(session) == 5
     back = holder.bring(session)
     assert [(copy.direction, copy.tier, len(copy.moves)) for copy in back] == [
         ("in", "peer", 2),

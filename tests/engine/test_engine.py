@@ -188,13 +188,21 @@ def test_a_full_inbox_refuses_at_once_and_takes_more_after_a_step() -> None:
     assert (first.reason, second.reason) == ("length", "length")
 
 
-def test_a_slice_that_ends_while_the_next_is_decided_leaves_an_idle_gap() -> None:
+def test_a_slice_that_ends_while_the_next_is_decided_leaves_an_idle_gap(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     bench = make()
-    uses = bench.engine.usage
-    uses.mark(bench.clock.now(), usage.Use.RUNNING)
-    uses.mark(bench.clock.now() + 1.0, usage.Use.RUNNING)
-    uses.move(0.25, usage.Use.RUNNING, usage.Use.IDLE)
-    assert (uses.seconds[usage.Use.RUNNING], uses.seconds[usage.Use.IDLE]) == (0.75, 0.25)
+    decide, host_seconds = bench.controller.decide, 0.05  # a slice takes a tenth of that
+
+    def slow(now: float) -> Any:
+        bench.clock.wait([], now + host_seconds)
+        return decide(now)
+
+    monkeypatch.setattr(bench.controller, "decide", slow)
+    bench.engine.submit(REQUEST)
+    finish(bench)
+    seconds = bench.engine.usage.seconds
+    assert seconds[usage.Use.IDLE] > seconds[usage.Use.RUNNING] > 0
 
 
 def test_weights_far_apart_leave_no_tenant_behind() -> None:

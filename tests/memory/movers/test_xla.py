@@ -112,3 +112,20 @@ def test_pages_of_two_kinds_live_side_by_side_but_do_not_mix() -> None:
     with pytest.raises(errors.MoveError, match="of two kinds"):
         mover.submit(parts.moves(POOL, [1], 9, [0]))
     mover.close()
+
+
+def test_a_rebuild_gives_fresh_arenas_and_leaves_the_pool() -> None:
+    stores, clock = parts.make_stores(), clocks.MonotonicClock()
+    mover = xla.XlaMover(stores, clock)
+    page = np.ones((1, *stores[POOL].page_shape), np.float32)
+    stores[POOL].write([1], page)
+    stores[PEER].write([0], page)
+    stores[HOST].write([0], page)
+    mover.rebuild()
+    for space in (PEER, HOST):
+        assert not stores[space].snapshot([0]).any()
+    np.testing.assert_array_equal(stores[POOL].snapshot([1]), page)
+    (done,) = parts.drain(mover, clock, [mover.submit(parts.moves(POOL, [1], PEER, [0]))])
+    assert done.error is None
+    np.testing.assert_array_equal(stores[PEER].snapshot([0]), page)
+    mover.close()
