@@ -42,6 +42,22 @@ class PoolLostError(AquaError):
     """The pool array was destroyed or moved; the runner must be rebuilt."""
 
 
+class NativeError(AquaError):
+    """The native library refused, or cannot be used: what it was given and what it expected.
+
+    code: of `aqua_code` in xla_ext/aqua.h; None: not from the library, which then did not load.
+    file, line: where in its source it was raised.
+    """
+
+    def __init__(
+        self, message: str, *, code: int | None = None, file: str = "", line: int = 0
+    ) -> None:
+        super().__init__(f"{message} ({file}:{line})" if file else message)
+        self.code = code
+        self.file = file
+        self.line = line
+
+
 def close_match(name: str, known: Iterable[str]) -> str:
     """A hint for a mistyped name: `, did you mean 'cfs'?`, or the list of what is known.
 
