@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from aqua_jax.control import errors, types
-from aqua_jax.memory import programs, resident
+from aqua_jax.memory import partition, programs, resident
 
 BATCH_PAGES_MAX = 64  # beyond this the fixed cost of a batch no longer shows
 # Of one batch, on each side: a send of 64 MiB over NVLink 4 reaches 0.94 of its peak rate.
@@ -28,7 +28,8 @@ STAGING_BYTES_MAX = 64 * types.MIB
 class PageArray:
     """Pages `[pages + scratch, *page_shape]` addressed by (space, index).
 
-    Base of `paged.PagedPool` and of the arenas, which override nothing.
+    Base of `paged.PagedPool` and of the arenas, which override nothing. A
+    `page_store.PageStore`, and what movers through XLA need beyond that.
 
     indices: the page indices that hold state. scratch: the index that padding
     reads and writes. sharding: over any axes but the first.
@@ -56,6 +57,7 @@ class PageArray:
         )
         self.dtype = self._resident.dtype
         self.sharding = sharding
+        self._replicas = partition.of(sharding, self.page_shape).replicas
         self.staging_sharding = programs.staging_sharding(sharding)
         self._ids_sharding = programs.replicated_sharding(sharding)
         self._gather = programs.gather(sharding)
@@ -64,13 +66,13 @@ class PageArray:
 
     @property
     def page_bytes(self) -> int:
-        """Bytes of one page over all shards."""
-        return math.prod(self.page_shape) * self.dtype.itemsize
+        """Bytes of one page over all shards; replicated shards count each."""
+        return self._replicas * math.prod(self.page_shape) * self.dtype.itemsize
 
     @property
     def nbytes(self) -> int:
         """Bytes of the whole array over all shards, scratch included."""
-        return self._resident.nbytes
+        return (len(self.indices) + 1) * self.page_bytes
 
     @property
     def addresses(self) -> tuple[int, ...]:
@@ -111,9 +113,15 @@ class PageArray:
         (token,) = self._resident.run(self._scatter, self._padded(indices), staged)
         return token
 
-    def checksums(self, indices: Sequence[int]) -> jax.Array:
-        """Checksums of pages as of now, `uint32[n]` as in `gather`. Enqueues and returns."""
-        return self._checksum(self.gather(indices))
+    def checksums(self, indices: Sequence[int]) -> list[jax.Array]:
+        """Checksums of pages as of now, `uint32[n]` for each batch. Enqueues and returns."""
+        step = self.batch_pages_max
+        batches = [indices[first : first + step] for first in range(0, len(indices), step)]
+        return [self._checksum(self.gather(batch)) for batch in batches]
+
+    def warm_up_checksums(self) -> None:
+        """Compiles the checksum of every batch size; waits."""
+        jax.block_until_ready([self.checksums([self.scratch] * pages) for pages in self.buckets()])
 
     def snapshot(self, indices: Sequence[int]) -> np.ndarray:
         """A copy `[len(indices), *page_shape]`, never a view. Waits for what was enqueued."""

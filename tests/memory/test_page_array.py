@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from aqua_jax.control import errors, types
-from aqua_jax.memory import arenas
+from aqua_jax.memory import arenas, programs
 from tests.memory import parts
 
 
@@ -48,3 +49,22 @@ def test_a_batch_has_bounds(count: int) -> None:
 
 def test_no_pages_at_all() -> None:
     assert _arena().snapshot([]).shape == (0, 3)
+
+
+def test_replicas_count_as_bytes() -> None:
+    mesh = jax.sharding.Mesh(np.array(jax.devices()[:4]).reshape(2, 2), ("tensor", "copy"))
+    spec = jax.sharding.PartitionSpec(None, "tensor")
+    sharding = jax.sharding.NamedSharding(mesh, spec)
+    arena = arenas.DeviceArena(2, 5, (6,), jnp.float32, sharding=sharding)
+    assert arena.page_bytes == 2 * 6 * 4
+    assert arena.nbytes == 6 * arena.page_bytes
+
+
+def test_checksums_of_more_pages_than_a_batch() -> None:
+    arena = _arena(slots=70)
+    values = np.arange(210, dtype=np.float32).reshape(70, 3)
+    arena.write(range(70), values)
+    order = [*range(69, -1, -1)]
+    sums = np.concatenate(arena.checksums(order))
+    assert len(sums) == 64 + 8  # the last batch is padded
+    np.testing.assert_array_equal(sums[:70], programs.checksum_on_host(values[order]))

@@ -88,6 +88,13 @@ def test_a_checksum_sees_order() -> None:
     assert int(checksum(jnp.asarray(page))[0]) != int(checksum(jnp.asarray(swapped))[0])
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "int8"])
+def test_the_host_sums_alike(dtype: str) -> None:
+    data = np.random.default_rng(0).integers(0, 255, (3, 2, 4, 8), np.uint8).view(jnp.dtype(dtype))
+    on_device = programs.checksum(parts.on(0))(jnp.asarray(data))
+    np.testing.assert_array_equal(programs.checksum_on_host(data), on_device)
+
+
 def test_a_checksum_does_not_depend_on_the_sharding() -> None:
     pages = parts.pages(4)
     sums = [

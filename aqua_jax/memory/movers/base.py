@@ -1,6 +1,6 @@
 """What every mover and decorator here shares: the protocol, plans checked on the host, tracks.
 
-Knows: moves, page arrays by space. Does not know: how bytes travel.
+Knows: moves, page stores by space. Does not know: how bytes travel.
 Invariant 5 (ARCHITECTURE.md): a plan is checked whole before anything starts.
 """
 
@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol
+from typing import Generic, Protocol, TypeVar
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import errors, tickets, types
 from aqua_jax.engine import protocols
-from aqua_jax.memory import page_array, paged
+from aqua_jax.memory import page_store, paged
 
 # (track, name, start_seconds, end_seconds, args): the fields of `workloads.records.Span`.
 SpanArgs = dict[str, int | float | str]
 SpanSink = Callable[[str, str, float, float, SpanArgs], None]
+
+Store = TypeVar("Store", bound=page_store.PageStore)
 
 
 class PageMover(protocols.Mover, Protocol):
@@ -27,13 +29,22 @@ class PageMover(protocols.Mover, Protocol):
         """Bytes that the plan moves. Raises MoveError when `submit` would refuse it."""
         ...
 
+    def fence(self, space: int) -> None:
+        """Every program enqueued on that pool from now on runs after the copies submitted so far.
+
+        Returns at once. For who lets programs touch pages under copy; the
+        engine does not (`protocols.Mover`). Raises MoveError when `space` is no
+        pool of this mover.
+        """
+        ...
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
-class Plan:
+class Plan(Generic[Store]):
     """A checked batch of moves. `bytes` counts real pages, no padding."""
 
-    source: page_array.PageArray
-    target: page_array.PageArray
+    source: Store
+    target: Store
     sources: list[int]
     targets: list[int]
 
@@ -43,10 +54,10 @@ class Plan:
         return len(self.sources) * self.source.page_bytes
 
 
-class Stores:
-    """The page arrays that a mover serves, by space."""
+class Stores(Generic[Store]):
+    """The page stores that a mover serves, by space."""
 
-    def __init__(self, stores: Mapping[int, page_array.PageArray]) -> None:
+    def __init__(self, stores: Mapping[int, Store]) -> None:
         for space, store in stores.items():
             if store.space != space:
                 raise errors.ConfigError(
@@ -54,7 +65,7 @@ class Stores:
                 )
         self._stores = dict(stores)
 
-    def values(self) -> list[page_array.PageArray]:
+    def values(self) -> list[Store]:
         """Every store."""
         return list(self._stores.values())
 
@@ -64,7 +75,13 @@ class Stores:
             if not isinstance(store, paged.PagedPool):
                 store.rebuild()
 
-    def plan(self, moves: Sequence[types.Move]) -> Plan:
+    def check_pool(self, space: int) -> None:
+        """Raises MoveError when `space` is no pool: programs run on pools only."""
+        if not isinstance(self._stores.get(space), paged.PagedPool):
+            pools = [s for s, store in self._stores.items() if isinstance(store, paged.PagedPool)]
+            raise errors.MoveError(f"space {space} is no pool to fence (pools: {pools})")
+
+    def plan(self, moves: Sequence[types.Move]) -> Plan[Store]:
         """Checks `moves` and splits them into indices. Raises MoveError; touches no array."""
         if not moves:
             raise errors.MoveError("refused an empty plan: expected at least one move")
@@ -82,7 +99,7 @@ class Stores:
             )
         return Plan(source, target, sources, targets)
 
-    def _one(self, end: str, spaces: set[int]) -> page_array.PageArray:
+    def _one(self, end: str, spaces: set[int]) -> Store:
         if len(spaces) > 1:
             raise errors.MoveError(
                 f"refused: {end} spaces {sorted(spaces)} in one plan; submit one plan for each pair"
@@ -96,8 +113,8 @@ class Stores:
 
 
 def _check_targets(
-    source: page_array.PageArray,
-    target: page_array.PageArray,
+    source: page_store.PageStore,
+    target: page_store.PageStore,
     sources: list[int],
     targets: list[int],
 ) -> None:

@@ -14,7 +14,7 @@ import numpy as np
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import errors, tickets, types
-from aqua_jax.memory import page_array
+from aqua_jax.memory import page_store
 from aqua_jax.memory.movers import base
 
 _WORD = (1 << 64) - 1
@@ -67,7 +67,7 @@ def mix(seed: int, index: int) -> int:
 
 
 def byte_flipper(
-    stores: Mapping[int, page_array.PageArray],
+    stores: Mapping[int, page_store.PageStore],
 ) -> Callable[[types.Place, int], None]:
     """A `corrupt` for FaultyMover: inverts one byte of a page, chosen by the given hash."""
 
@@ -88,6 +88,7 @@ class _Held:
     ticket: tickets.Ticket
     bytes: int
     fault: Fault | None
+    victim: tuple[types.Place, int] | None = None  # to corrupt once it has landed
     error: BaseException | None = None
     due_at: float = 0.0
 
@@ -142,11 +143,15 @@ class FaultyMover:
             )
             self._hold(held, 0.0)
             return held.ticket
-        self._copying[self._inner.submit(moves, after).id] = held
-        if fault is Fault.CORRUPT and self._corrupt is not None:
+        if fault is Fault.CORRUPT:
             word = mix(self._faults.seed, ~index)
-            self._corrupt(moves[word % len(moves)].target, word >> 8)
+            held.victim = moves[word % len(moves)].target, word >> 8
+        self._copying[self._inner.submit(moves, after).id] = held
         return held.ticket
+
+    def fence(self, space: int) -> None:
+        """As the inner mover's."""
+        self._inner.fence(space)
 
     def poll(self) -> list[types.Completion]:
         """Completions since the last call, with withheld ones that are due."""
@@ -175,6 +180,8 @@ class FaultyMover:
         for completion in self._inner.poll():
             held = self._copying.pop(completion.ticket)
             held.error = completion.error
+            if held.victim is not None and self._corrupt is not None and held.error is None:
+                self._corrupt(*held.victim)
             if held.fault in (Fault.DELAY, Fault.REORDER):
                 self._hold(held, self._faults.delay_seconds)
                 continue

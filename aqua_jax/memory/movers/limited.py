@@ -89,6 +89,12 @@ class LimitedMover:
         self._start()
         return ticket
 
+    def fence(self, space: int) -> None:
+        """As the inner mover's; what waits starts first, since it counts as submitted."""
+        while self._waiting:
+            self._start_first()
+        self._inner.fence(space)
+
     def poll(self) -> list[types.Completion]:
         """Completions since the last call; starts what has room now."""
         self._land()
@@ -116,13 +122,16 @@ class LimitedMover:
 
     def _start(self) -> None:
         while self._waiting and self._has_room(self._waiting[0].bytes):
-            plan = self._waiting.popleft()
-            try:
-                inner = self._inner.submit(plan.moves, plan.after)
-            except Exception as error:  # the caller has its ticket: a completion must come
-                self._finish(plan, error)
-            else:
-                self._flying[inner.id] = plan
+            self._start_first()
+
+    def _start_first(self) -> None:
+        plan = self._waiting.popleft()
+        try:
+            inner = self._inner.submit(plan.moves, plan.after)
+        except Exception as error:  # the caller has its ticket: a completion must come
+            self._finish(plan, error)
+        else:
+            self._flying[inner.id] = plan
 
     def _has_room(self, nbytes: int) -> bool:
         if not self._flying:

@@ -118,6 +118,10 @@ class LinkedMover:
         self._advance()
         return ticket
 
+    def fence(self, space: int) -> None:
+        """As the inner mover's: what holds a program back is the real copy."""
+        self._inner.fence(space)
+
     def poll(self) -> list[types.Completion]:
         """Completions since the last call, in order of delivery."""
         self._advance()

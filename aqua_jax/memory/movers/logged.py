@@ -47,6 +47,10 @@ class LoggedMover:
         self._open[ticket.id] = ticket, track, name, len(moves)
         return ticket
 
+    def fence(self, space: int) -> None:
+        """As the inner mover's."""
+        self._inner.fence(space)
+
     def poll(self) -> list[types.Completion]:
         """As the inner mover's; tells a span of each."""
         completions = self._inner.poll()

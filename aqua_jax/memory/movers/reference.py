@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import errors, tickets, types
-from aqua_jax.memory import page_array
+from aqua_jax.memory import page_store
 from aqua_jax.memory.movers import base
 
 
@@ -20,7 +20,7 @@ class ReferenceMover:
     stores: space -> pool or arena. They must outlive the mover.
     """
 
-    def __init__(self, stores: Mapping[int, page_array.PageArray], clock: clocks.Clock) -> None:
+    def __init__(self, stores: Mapping[int, page_store.PageStore], clock: clocks.Clock) -> None:
         self._stores = base.Stores(stores)
         self._clock = clock
         self._completions: list[types.Completion] = []
@@ -47,6 +47,10 @@ class ReferenceMover:
         self._completions.append(base.settle(ticket, plan.bytes, at=self._clock.now(), error=error))
         self._clock.wake()
         return ticket
+
+    def fence(self, space: int) -> None:
+        """Nothing to hold back: copies are complete when `submit` returns."""
+        self._stores.check_pool(space)
 
     def poll(self) -> list[types.Completion]:
         """Completions since the last call, in order of submission."""

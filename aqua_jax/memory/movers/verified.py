@@ -8,28 +8,42 @@ copy is submitted, summed again where they arrived, and a difference turns the
 completion into an error: the session recomputes, late but never wrong.
 Costs one more gather of the pages at either end. Wraps a mover that copies at
 submission (no `LimitedMover` inside), so that both see the same bytes.
+
+A source page into which an earlier plan still copies does not hold its bytes
+yet. Of a pool it is summed behind a fence; of an arena, where no program can
+change it meanwhile, its sum will be that of the page it is copied from.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NamedTuple, TypeAlias
 
 import jax
 import numpy as np
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import errors, tickets, types
-from aqua_jax.memory import page_array, watch
+from aqua_jax.memory import page_store, paged, watch
 from aqua_jax.memory.movers import base
+
+_Sums: TypeAlias = Sequence[jax.Array | np.ndarray]
+_Plan: TypeAlias = base.Plan[page_store.PageStore]
+
+
+class _Sum(NamedTuple):
+    """One page's checksum: the row of a batch's, on the device."""
+
+    batch: jax.Array | np.ndarray
+    row: int
 
 
 class _Copy(NamedTuple):
-    """A submitted plan and the checksums of its sources, on the device."""
+    """A submitted plan and the checksums of its sources, page by page."""
 
     ticket: tickets.Ticket
-    plan: base.Plan
-    sums: list[jax.Array]
+    plan: _Plan
+    sums: list[_Sum]
 
 
 class VerifiedMover:
@@ -39,7 +53,7 @@ class VerifiedMover:
         self,
         inner: base.PageMover,
         clock: clocks.Clock,
-        stores: Mapping[int, page_array.PageArray],
+        stores: Mapping[int, page_store.PageStore],
     ) -> None:
         self._inner = inner
         self._clock = clock
@@ -51,8 +65,7 @@ class VerifiedMover:
     def warm_up(self) -> None:
         """Compiles the checksum programs of every store; waits."""
         for store in self._stores.values():
-            for pages in store.buckets():
-                jax.block_until_ready(store.checksums([store.scratch] * pages))
+            store.warm_up_checksums()
 
     def check(self, moves: Sequence[types.Move]) -> int:
         """As the inner mover's."""
@@ -65,10 +78,14 @@ class VerifiedMover:
         self._inner.check(moves)
         plan = self._stores.plan(moves)
         ticket = base.new_ticket(self._clock, moves)
-        sums = _checksums(plan.source, plan.sources)
+        sums = self._sum_sources(plan)
         inner = self._inner.submit(moves, after)
         self._copying[inner.id] = _Copy(ticket, plan, sums)
         return ticket
+
+    def fence(self, space: int) -> None:
+        """As the inner mover's."""
+        self._inner.fence(space)
 
     def poll(self) -> list[types.Completion]:
         """Completions since the last call of what was copied and compared."""
@@ -88,6 +105,25 @@ class VerifiedMover:
         self._land()
         self._watcher.close()
 
+    def _sum_sources(self, plan: _Plan) -> list[_Sum]:
+        """The checksums of the source pages as the copy will find them. Enqueues and returns."""
+        coming = self._coming(plan.source)
+        if isinstance(plan.source, paged.PagedPool) and not coming.keys().isdisjoint(plan.sources):
+            self._inner.fence(plan.source.space)
+            coming = {}
+        here = [index for index in plan.sources if index not in coming]
+        sums = coming | dict(zip(here, _rows(plan.source.checksums(here)), strict=False))
+        return [sums[index] for index in plan.sources]
+
+    def _coming(self, store: page_store.PageStore) -> dict[int, _Sum]:
+        """Index -> what the page will sum to once the plans under way have arrived."""
+        return {
+            index: sum_
+            for copy in self._copying.values()
+            if copy.plan.target is store
+            for index, sum_ in zip(copy.plan.targets, copy.sums, strict=True)
+        }
+
     def _land(self) -> None:
         for completion in self._inner.poll():
             copy = self._copying.pop(completion.ticket)
@@ -96,29 +132,32 @@ class VerifiedMover:
                 copy.ticket.fail(completion.error, at=self._clock.now())
                 continue
             try:
-                arrived = _checksums(copy.plan.target, copy.plan.targets)
+                arrived = copy.plan.target.checksums(copy.plan.targets)
             except Exception as error:  # the target is lost: as a completion, like any failure
                 copy.ticket.fail(error, at=self._clock.now())
                 continue
-            self._watcher.watch((copy.sums, arrived), copy.ticket, _comparison(copy, arrived))
+            sums = [sum_.batch for sum_ in copy.sums]
+            self._watcher.watch((sums, arrived), copy.ticket, _comparison(copy, arrived))
 
 
-def _checksums(store: page_array.PageArray, indices: list[int]) -> list[jax.Array]:
-    """Checksums of the pages as of now, one array for each batch. Enqueues and returns."""
-    step = store.batch_pages_max
-    return [
-        store.checksums(indices[first : first + step]) for first in range(0, len(indices), step)
-    ]
+def _rows(batches: _Sums) -> Iterator[_Sum]:
+    """Page by page. Rows at the end are padding."""
+    for batch in batches:
+        for row in range(batch.shape[0]):
+            yield _Sum(batch, row)
 
 
-def _comparison(copy: _Copy, arrived: list[jax.Array]) -> Callable[[], None]:
+def _comparison(copy: _Copy, arrived: _Sums) -> Callable[[], None]:
     """Run by the watcher once both sides are summed; raises MoveError on a difference."""
 
     def compare() -> None:
-        left, there = jax.device_get((copy.sums, arrived))
-        rows = np.flatnonzero(np.concatenate(left) != np.concatenate(there))
-        # Rows beyond a batch's pages are scratch, which differs freely: only the last has any.
-        wrong = [copy.plan.targets[row] for row in rows if row < len(copy.plan.targets)]
+        fetched = jax.device_get({id(batch): batch for batch, _ in copy.sums})
+        there = np.concatenate(jax.device_get(list(arrived)))
+        wrong = [
+            index
+            for index, (batch, row), sum_ in zip(copy.plan.targets, copy.sums, there, strict=False)
+            if fetched[id(batch)][row] != sum_
+        ]
         if wrong:
             raise errors.MoveError(
                 f"pages {wrong} of {copy.plan.target.label} arrived changed from "

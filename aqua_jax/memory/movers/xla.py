@@ -27,8 +27,10 @@ import jax
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import errors, tickets, types
-from aqua_jax.memory import page_array, transfer, watch
+from aqua_jax.memory import page_array, page_store, transfer, watch
 from aqua_jax.memory.movers import base
+
+_Plan = base.Plan[page_array.PageArray]
 
 
 class _Copy(NamedTuple):
@@ -41,11 +43,12 @@ class _Copy(NamedTuple):
 class XlaMover:
     """Copies pages between pools and arenas through XLA programs.
 
-    stores: space -> pool or arena. They must outlive the mover.
+    stores: space -> pool or arena, all of them jax arrays. They must outlive
+    the mover.
     """
 
-    def __init__(self, stores: Mapping[int, page_array.PageArray], clock: clocks.Clock) -> None:
-        self._stores = base.Stores(stores)
+    def __init__(self, stores: Mapping[int, page_store.PageStore], clock: clocks.Clock) -> None:
+        self._stores = base.Stores(_arrays(stores))
         self._clock = clock
         self._open: list[_Copy] = []
         self._closed = False
@@ -87,6 +90,10 @@ class XlaMover:
             self._watchers[plan.target.space].watch(tokens, ticket)
         return ticket
 
+    def fence(self, space: int) -> None:
+        """Nothing to hold back: gathers and scatters are programs on the pool themselves."""
+        self._stores.check_pool(space)
+
     def poll(self) -> list[types.Completion]:
         """Completions since the last call, in order of completion. Never blocks."""
         done = [copy for copy in self._open if copy.ticket.done()]
@@ -112,7 +119,20 @@ class XlaMover:
         return [(a, b) for a, b in pairs if (a.page_shape, a.dtype) == (b.page_shape, b.dtype)]
 
 
-def _copy(plan: base.Plan) -> list[jax.Array]:
+def _arrays(stores: Mapping[int, page_store.PageStore]) -> dict[int, page_array.PageArray]:
+    """`stores`, of which every one is a jax array: XLA reaches no other memory."""
+    arrays: dict[int, page_array.PageArray] = {}
+    for space, store in stores.items():
+        if not isinstance(store, page_array.PageArray):
+            raise errors.ConfigError(
+                f"{store.label} is a {type(store).__name__}, which XLA cannot reach: give the xla "
+                "mover a DeviceArena or HostArena, or use the ffi mover"
+            )
+        arrays[space] = store
+    return arrays
+
+
+def _copy(plan: _Plan) -> list[jax.Array]:
     """Enqueues the plan, batch after batch; tokens that are ready when all has been written."""
     step = plan.source.batch_pages_max
     return [
@@ -120,7 +140,7 @@ def _copy(plan: base.Plan) -> list[jax.Array]:
     ]
 
 
-def _copy_batch(plan: base.Plan, batch: slice) -> jax.Array:
+def _copy_batch(plan: _Plan, batch: slice) -> jax.Array:
     staged = plan.source.gather(plan.sources[batch])
     moved = transfer.send(staged, plan.target.staging_sharding)
     return plan.target.scatter(plan.targets[batch], moved)
