@@ -18,20 +18,31 @@ PYTHON ?= $(shell for python in $(CANDIDATES); do \
 # The recipes say what is going on, pip (twice quiet) what went wrong.
 PIP_INSTALL := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
+# An editable install leaves the native library to `make native`, which has these, and keeps what
+# it compiled: a changed source is rebuilt in seconds.
+BUILDERS := scikit-build-core cmake ninja
+EDITABLE := --no-build-isolation --config-settings=wheel.cmake=false --editable
+
+# Where there is no GPU the CUDA library is compiled on request: `make native CUDA=ON`.
+CUDA ?= $(if $(wildcard /dev/nvidiactl),AUTO,OFF)
+CMAKE := $(BIN)/cmake --log-level=WARNING -S xla_ext -G Ninja \
+	-DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -DPython_EXECUTABLE=$(abspath $(BIN)/python) \
+	-DAQUA_WERROR=$(if $(CI),ON,OFF)
+
 .PHONY: help
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(VENV)/run.stamp ## a burst of prompts, scheduler against scheduler; writes out/burst/
+demo: $(VENV)/run.stamp $(VENV)/native.stamp ## a burst of prompts, scheduler against scheduler; writes out/burst/
 	@exec $(BIN)/python -m aqua_jax.run --config=configs/burst.py --workdir=out/burst $(ARGS)
 
 .PHONY: test
-test: $(VENV)/test.stamp ## every test that takes seconds
+test: $(VENV)/test.stamp $(VENV)/native.stamp ## every test that takes seconds
 	@exec $(BIN)/python -m pytest $(ARGS)
 
 .PHONY: test-long
-test-long: $(VENV)/test.stamp ## the tests marked `long`: minutes
+test-long: $(VENV)/test.stamp $(VENV)/native.stamp ## the tests marked `long`: minutes
 	@exec $(BIN)/python -m pytest -m long --timeout=3600 $(ARGS)
 
 .PHONY: lint
@@ -43,24 +54,51 @@ lint: $(VENV)/test.stamp ## ruff: rules and format
 types: $(VENV)/test.stamp ## pyright
 	@$(BIN)/pyright
 
+.PHONY: native
+native: $(VENV)/run.stamp ## the native library, into aqua_jax/memory/; CUDA=ON: for GPUs too
+	@$(build-native)
+
+.PHONY: sanitize
+sanitize: $(VENV)/run.stamp ## the native core under ThreadSanitizer and AddressSanitizer
+	@for sanitizer in thread address,undefined; do \
+		$(CMAKE) -B build/$$sanitizer -DAQUA_SANITIZE=$$sanitizer && \
+		$(BIN)/cmake --build build/$$sanitizer && \
+		echo "under -fsanitize=$$sanitizer" && build/$$sanitizer/aqua_harness $(ARGS) || exit; \
+	done
+
+.PHONY: gpu-check
+gpu-check: ## on a machine with an NVIDIA GPU: builds, tests and measures with its own python3
+	@exec python3 -m tests.gpu_check $(ARGS)
+
 .PHONY: setup
-setup: $(VENV)/test.stamp ## the environment with everything for development, and nothing more
+setup: $(VENV)/test.stamp $(VENV)/native.stamp ## the environment with everything for development, and nothing more
 
 .PHONY: clean
 clean: ## removes environments, caches and results
 	rm -rf .venv .venv-* .jax_cache .pytest_cache .ruff_cache .hypothesis build dist out *.egg-info
+	rm -f aqua_jax/memory/*.so
 	find aqua_jax models configs tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # A stamp is as new as the last install that succeeded, so an interrupted one is taken up again.
 $(VENV)/run.stamp: pyproject.toml | $(BIN)/pip
 	@echo "installing aqua_jax into $(VENV): about a minute"
-	@$(PIP_INSTALL) --editable .
+	@$(PIP_INSTALL) $(BUILDERS)
+	@$(PIP_INSTALL) $(EDITABLE) .
 	@touch $@
 
 $(VENV)/test.stamp: pyproject.toml | $(BIN)/pip
 	@echo "installing aqua_jax and what its tests need into $(VENV): about a minute"
-	@$(PIP_INSTALL) --editable '.[test]'
+	@$(PIP_INSTALL) $(BUILDERS)
+	@$(PIP_INSTALL) $(EDITABLE) '.[test]'
 	@touch $@ $(VENV)/run.stamp
+
+$(VENV)/native.stamp: $(shell find xla_ext -type f) $(VENV)/run.stamp
+	@$(build-native)
+	@touch $@
+
+define build-native
+$(CMAKE) -B build/native -DAQUA_CUDA=$(CUDA) && $(BIN)/cmake --build build/native
+endef
 
 $(BIN)/pip:
 	@test -n "$(PYTHON)" || { \
