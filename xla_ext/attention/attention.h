@@ -16,12 +16,22 @@ namespace aqua {
 
 constexpr int kEntryPageBits = 24;
 
+// Functions here are `static`: files built for wider vectors include this header, and a function
+// of theirs must not be what the linker gives to all others.
+static inline int64_t EntrySlot(int32_t entry) { return ~entry >> kEntryPageBits; }
+static inline int64_t EntryPage(int32_t entry) { return ~entry & ((1 << kEntryPageBits) - 1); }
+
 struct AttentionShape {
   int64_t rows, table_pages;
   int64_t pages, layers, page_tokens, kv_heads, group, head_dim;
   int64_t window;  // 0: attends to all positions up to its own; else to the last `window` of them
   float scale;     // of the scores, head_dim ** -0.5 as a rule
 };
+
+// The first position that a row at `position` attends to.
+static inline int64_t FirstSeen(const AttentionShape& shape, int64_t position) {
+  return shape.window > 0 && position >= shape.window ? position - shape.window + 1 : 0;
+}
 
 // Where a page table's entry lies on this shard. Host code; the CUDA kernel has its own.
 struct PageBases {
@@ -30,6 +40,11 @@ struct PageBases {
   int64_t arena_pages[128];
   int64_t page_bytes;  // of one part
 };
+
+static inline const std::byte* PageAt(const PageBases& bases, int32_t entry) {
+  if (entry >= 0) return bases.pool + entry * bases.page_bytes;
+  return bases.arenas[EntrySlot(entry)] + EntryPage(entry) * bases.page_bytes;
+}
 
 }  // namespace aqua
 #endif  // AQUA_ATTENTION_ATTENTION_H_

@@ -1,0 +1,9 @@
+// The kernel for any machine.
+#include "attention/kernel_impl.h"
+#include "attention/simd_portable.h"
+
+namespace aqua {
+
+const Kernel* PortableKernel(ElementType type) { return KernelOf<Portable>(type); }
+
+}  // namespace aqua
