@@ -32,35 +32,42 @@ FFI_TARGETS = (
 )
 
 _FILES = {"cpu": "libaqua_cpu.so", "CUDA": "libaqua_cuda.so"}
-_NEEDS = {"cpu": "a C++17 compiler", "CUDA": "nvcc and a C++17 compiler"}
+_HOW_TO_BUILD = {
+    "cpu": "install a C++17 compiler, then run `make native` in a checkout, or `pip install` "
+    "aqua_jax from its source again",
+    "CUDA": "install nvcc and a C++17 compiler, then run `make native CUDA=ON` in a checkout, or "
+    "`pip install` aqua_jax from its source again",
+}
 
 _loading = threading.Lock()
-_registered: dict[str, Library] = {}
+_loaded: dict[str, Library] = {}
 
 
 def load(platform: str = "cpu") -> Library:
     """The library of `platform` ("cpu" or "CUDA"), its targets registered with XLA.
 
     The first call loads it and brings up jax's devices; later ones return the same.
-    Raises NativeError with what to do: not built, built for other versions, no such device.
+    Raises NativeError with what to do: not built, built for other versions, no such device, or
+    targets of these names registered by somebody else.
     """
     with _loading:
-        if platform not in _registered:
-            library = _compatible(platform, library_path(platform))
+        if platform not in _loaded:
+            library = _open(platform)
             _check_devices(platform)
-            register(library, platform)
-        return _registered[platform]
+            _register(library, platform)
+            _loaded[platform] = library
+        return _loaded[platform]
 
 
 def available(platform: str = "cpu") -> bool:
-    """Whether `load` would succeed. Registers nothing."""
+    """Whether the library is there and this jax can run it. Registers nothing."""
     return not missing_reason(platform)
 
 
 def missing_reason(platform: str = "cpu") -> str:
-    """Why `load` would fail and what to do about it; empty when it would not."""
+    """Why `load` would fail and what to do about it; empty when the library can be used."""
     try:
-        _compatible(platform, library_path(platform))
+        _open(platform)
         _check_devices(platform)
     except errors.NativeError as error:
         return str(error)
@@ -68,63 +75,12 @@ def missing_reason(platform: str = "cpu") -> str:
 
 
 def library_path(platform: str) -> pathlib.Path:
-    """The one place where the library of `platform` may be."""
+    """The one place where the library of `platform` may be. Raises ConfigError for another one."""
     if platform not in _FILES:
         raise errors.ConfigError(
             f"unknown platform {platform!r}{errors.close_match(platform, _FILES)}"
         )
     return pathlib.Path(__file__).with_name(_FILES[platform])
-
-
-def register(library: Library, platform: str) -> None:
-    """Registers the library's targets, once a process and platform.
-
-    Raises NativeError when the targets of this platform are already another library's: XLA
-    never forgets one.
-    """
-    owner = _registered.get(platform)
-    if owner is library:
-        return
-    if owner is not None:
-        raise errors.NativeError(
-            f"{library.path} cannot be registered for {platform}: this process has the targets of "
-            f"{owner.path}; use load(), or another process"
-        )
-    for name in FFI_TARGETS:
-        try:
-            capsule = jax.ffi.pycapsule(getattr(library.handle, name))
-            jax.ffi.register_ffi_target(name, capsule, platform=platform)
-        except (AttributeError, RuntimeError) as error:
-            raise errors.NativeError(
-                f"FFI target {name} of {library.path} cannot be registered for {platform}: {error}"
-            ) from error
-    _registered[platform] = library
-
-
-@functools.cache
-def _compatible(platform: str, path: pathlib.Path) -> Library:
-    """The library at `path`, opened and of versions that this package and this jax can run."""
-    if not path.is_file():
-        raise errors.NativeError(
-            f"the native library for {platform} is not built: there is no {path}. "
-            f"{_advice(platform)}"
-        )
-    try:
-        library = Library(path)
-    except errors.NativeError as error:
-        raise errors.NativeError(f"{error}. {_advice(platform)}") from error
-    if library.build.platform != platform.lower():
-        raise errors.NativeError(
-            f"{path} was built for {library.build.platform}, expected {platform}. "
-            f"{_advice(platform)}"
-        )
-    own, jaxs = library.build.ffi_api, ffi_api_version()
-    if own[0] != jaxs[0] or own[1] > jaxs[1]:
-        raise errors.NativeError(
-            f"{path} was built against XLA FFI API {own[0]}.{own[1]}, but jax {jax.__version__} "
-            f"runs {jaxs[0]}.{jaxs[1]} and what is older. {_advice(platform)}"
-        )
-    return library
 
 
 @functools.cache
@@ -135,16 +91,50 @@ def ffi_api_version() -> tuple[int, int]:
     return int(found["MAJOR"]), int(found["MINOR"])
 
 
+def _open(platform: str) -> Library:
+    path = library_path(platform)
+    if not path.is_file():
+        raise errors.NativeError(
+            f"the native library for {platform} is not built: there is no {path}. To build it: "
+            f"{_HOW_TO_BUILD[platform]}"
+        )
+    try:
+        library = Library(path)
+        _check_build(library, platform)
+    except errors.NativeError as error:
+        raise errors.NativeError(f"{error}. To rebuild it: {_HOW_TO_BUILD[platform]}") from error
+    return library
+
+
+def _check_build(library: Library, platform: str) -> None:
+    build, runs = library.build, ffi_api_version()
+    if build.platform != platform.lower():
+        raise errors.NativeError(
+            f"{library.path} was built for {build.platform}, expected {platform}"
+        )
+    major, minor = build.ffi_api
+    if major != runs[0] or minor > runs[1]:
+        raise errors.NativeError(
+            f"{library.path} was built against XLA FFI API {major}.{minor}, but jax "
+            f"{jax.__version__} runs {runs[0]}.{runs[1]} and older"
+        )
+
+
 def _check_devices(platform: str) -> None:
-    # Brings the backend up: stateful CPU handlers cannot be registered before it exists.
     try:
         jax.devices(platform.lower())
     except RuntimeError as error:
         raise errors.NativeError(f"jax has no {platform} device: {error}") from error
 
 
-def _advice(platform: str) -> str:
-    return (
-        f"To build it: install {_NEEDS[platform]}, then `make native` in a checkout, or install "
-        "the package again with pip"
-    )
+def _register(library: Library, platform: str) -> None:
+    # Only once jax has its devices: before, a registration is merely noted down, and one that
+    # clashes would take the whole backend with it. XLA never forgets a target.
+    for name in FFI_TARGETS:
+        try:
+            jax.ffi.register_ffi_target(name, library.capsule(name), platform=platform)
+        except RuntimeError as error:
+            raise errors.NativeError(
+                f"FFI target {name} of {library.path} cannot be registered for {platform}: {error}."
+                " If another copy of the library holds it, use one copy a process"
+            ) from error
