@@ -47,7 +47,7 @@ typedef struct {
   int64_t ticket;
   int64_t bytes;        // copied, over all parts; 0 when failed
   int64_t opened_ns;    // CLOCK_MONOTONIC
-  int64_t started_ns;   // the first copy began; 0: none did
+  int64_t started_ns;   // the first copy began, the fence was first reached; 0: neither
   int64_t finished_ns;  // the last copy ended
   aqua_error error;
 } aqua_completion;

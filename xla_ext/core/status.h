@@ -37,6 +37,16 @@ __attribute__((format(printf, 4, 5))) inline Status MakeError(int32_t code, cons
 // AQUA_ERROR(AQUA_STALE, "store %d is not registered", handle)
 #define AQUA_ERROR(code, ...) ::aqua::MakeError((code), __FILE_NAME__, __LINE__, __VA_ARGS__)
 
+// `into` may be null.
+inline void FillError(const Status& status, aqua_error* into) {
+  if (into == nullptr) return;
+  *into = {};
+  into->code = status.code;
+  into->line = status.line;
+  std::snprintf(into->file, sizeof(into->file), "%s", status.file);
+  std::snprintf(into->text, sizeof(into->text), "%s", status.text.c_str());
+}
+
 // A value or the reason why there is none.
 template <typename T>
 class [[nodiscard]] Result {

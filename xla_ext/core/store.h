@@ -17,6 +17,7 @@
 #include <mutex>
 #include <string>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "core/status.h"
@@ -25,6 +26,8 @@ namespace aqua {
 
 constexpr int kHostDevice = -1;
 constexpr int kSlotsMax = 128;  // live stores: 7 bits of a page table's entry
+constexpr int64_t kPagesMax = int64_t{1} << 24;  // of one store: 24 bits of that entry
+constexpr int kPartsMax = 64;
 
 // Memory that outlives everyone who uses it: scrubs and unmaps when destroyed.
 class Memory {
@@ -63,12 +66,16 @@ class StoreTable {
   std::shared_ptr<Store> FindSlot(int32_t slot) const;        // null: no live store
   // The live store with a part that starts at `base`, and which part; null when there is none.
   std::pair<std::shared_ptr<Store>, int> FindPart(const void* base) const;
+  bool WasRegistered(int32_t handle) const;  // live or retired
   Status Retire(int32_t handle);
 
  private:
+  void Forget(const Store& store);  // with mutex_ held
+
   mutable std::mutex mutex_;
   int32_t next_handle_ = 1;
   std::unordered_map<int32_t, std::shared_ptr<Store>> live_;
+  std::unordered_map<const void*, std::pair<std::shared_ptr<Store>, int>> by_base_;
   std::shared_ptr<Store> slots_[kSlotsMax];
 };
 
