@@ -4,32 +4,32 @@
 namespace aqua {
 namespace {
 
-struct Machine {
-  bool avx2 = false, avx512 = false;
-};
-
-// AVX-512 files may be built for all that x86-64-v4 has.
-Machine Look() {
-  Machine machine;
+// Floats in the widest vector that the machine has and the library was built for.
+int WidestLanes() {
 #if defined(__x86_64__)
-  machine.avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-  machine.avx512 = machine.avx2 && __builtin_cpu_supports("avx512f") &&
-                   __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512cd") &&
-                   __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl");
+  // All that CMakeLists.txt lets the compiler use in these files.
+  const bool avx2 = __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") &&
+                    __builtin_cpu_supports("f16c");
+  const bool avx512 = avx2 && __builtin_cpu_supports("avx512f") &&
+                      __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+                      __builtin_cpu_supports("avx512vl");
+  return avx512 ? 16 : avx2 ? 8 : 4;
+#else
+  return 4;
 #endif
-  return machine;
 }
 
 }  // namespace
 
 const Kernel* FindKernel(ElementType type, int lanes) {
-  static const Machine machine = Look();
-  const Kernel* kernels[] = {machine.avx512 ? Avx512Kernel(type) : nullptr,
-                             machine.avx2 ? Avx2Kernel(type) : nullptr, PortableKernel(type)};
-  for (const Kernel* kernel : kernels) {
-    if (kernel && (lanes == 0 || kernel->lanes == lanes)) return kernel;
-  }
-  return nullptr;
+  static const int widest = WidestLanes();
+  if (lanes == 0) lanes = widest;
+  if (lanes > widest) return nullptr;
+#if defined(__x86_64__)
+  if (lanes == 16) return Avx512Kernel(type);
+  if (lanes == 8) return Avx2Kernel(type);
+#endif
+  return lanes == 4 ? PortableKernel(type) : nullptr;
 }
 
 }  // namespace aqua

@@ -82,7 +82,7 @@ static inline int64_t VisitScratchFloats(const Tile& tile) {
 // or not in this build.
 const Kernel* FindKernel(ElementType type, int lanes);
 
-// One per file that is built for its vectors; null where the compiler was not asked for them.
+// One per file that is built for its vectors; all but the first for x86-64 alone.
 const Kernel* PortableKernel(ElementType type);
 const Kernel* Avx2Kernel(ElementType type);
 const Kernel* Avx512Kernel(ElementType type);

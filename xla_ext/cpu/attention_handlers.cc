@@ -5,6 +5,9 @@
 // (pool, layer int32[], tables int32[R, M], positions int32[R], queries [R, K, G, D],
 //  keys [R, K, D], values [R, K, D]) -> (pool, attended [R, K, G, D])
 //
+// Attributes: window int64, 0: none; scale float32, of the scores; lanes int64, if given: floats in
+// a vector, for tests (attention/kernel.h).
+//
 // The pool is aliased: the rows' keys and values are written into their pages first, so a row
 // attends to itself and to those of the same call. Rows of prefill that are neighbours and share
 // their page table share loads too; a row's result is the same from both.
@@ -143,11 +146,18 @@ template <bool share_loads>
 ffi::Future Handle(ffi::ThreadPool threads, ffi::AnyBuffer pool, Ints layer, Ints tables,
                    Ints positions, ffi::AnyBuffer queries, ffi::AnyBuffer keys,
                    ffi::AnyBuffer values, ffi::Result<ffi::AnyBuffer> pool_out,
-                   ffi::Result<ffi::AnyBuffer> attended, int64_t window, float scale,
-                   int64_t lanes) {
+                   ffi::Result<ffi::AnyBuffer> attended, ffi::Dictionary attributes) {
+  const auto window = attributes.get<int64_t>("window");
+  const auto scale = attributes.get<float>("scale");
+  const bool chooses = attributes.contains("lanes");
+  const auto lanes = chooses ? attributes.get<int64_t>("lanes") : ffi::ErrorOr<int64_t>(0);
+  if (!window || !scale || !lanes) {
+    return Failed(AQUA_ERROR(AQUA_INVALID, "expected the attributes window (int64), scale "
+                                           "(float32) and no other but lanes (int64)"));
+  }
   return Attend(threads,
-                Operands{pool, layer, tables, positions, queries, keys, values, *pool_out, *attended,
-                         window, scale, lanes},
+                Operands{pool, layer, tables, positions, queries, keys, values, *pool_out,
+                         *attended, *window, *scale, *lanes},
                 share_loads);
 }
 
@@ -163,9 +173,7 @@ auto Binding() {
       .Arg<ffi::AnyBuffer>()  // values
       .Ret<ffi::AnyBuffer>()  // pool
       .Ret<ffi::AnyBuffer>()  // attended
-      .Attr<int64_t>("window")
-      .Attr<float>("scale")
-      .Attr<int64_t>("lanes");
+      .Attrs();
 }
 
 }  // namespace
