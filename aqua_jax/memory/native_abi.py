@@ -173,7 +173,7 @@ class Functions:
 def int32s(name: str, values: Sequence[int]) -> ctypes.Array[ctypes.c_int32]:
     """`values` as a C array. Raises NativeError for one that does not fit; `name` says whose."""
     try:
-        return (_I32 * len(values))(*array.array("i", values))
+        return (_I32 * len(values)).from_buffer(array.array("i", values))
     except OverflowError:
         wrong = [value for value in values if not -(2**31) <= value < 2**31]
         raise invalid(f"{name} {wrong} do not fit 32 bits") from None
@@ -182,7 +182,7 @@ def int32s(name: str, values: Sequence[int]) -> ctypes.Array[ctypes.c_int32]:
 def int64s(name: str, values: Sequence[int]) -> ctypes.Array[ctypes.c_int64]:
     """`int32s` for 64 bits."""
     try:
-        return (_I64 * len(values))(*array.array("q", values))
+        return (_I64 * len(values)).from_buffer(array.array("q", values))
     except OverflowError:
         wrong = [value for value in values if not -(2**63) <= value < 2**63]
         raise invalid(f"{name} {wrong} do not fit 64 bits") from None
