@@ -1,7 +1,8 @@
 """Attention of rows over their pages: writing keys and values, reading them back.
 
-Knows: the pool's layout and each row's page table.
-Does not know: which session a row is of, how keys and values came about.
+Knows: the pool's layout and each row's page table. Does not know: which session
+a row is of, how keys and values came about. `GatherAttention` is written in jax: it runs
+everywhere and is what others are compared with.
 
 A row's result depends on its own table and position only, to the bit: not on
 the other rows nor on how many blocks the longest of them makes the loop visit.
@@ -12,8 +13,9 @@ index 0 of the third axis and values at 1.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +32,60 @@ class Rows(NamedTuple):
     tokens: jax.Array  # [rows]
     positions: jax.Array  # [rows]
     tables: jax.Array  # [rows, table_pages], a multiple of `block_pages`
+
+
+class Step(Protocol):
+    """Writes the rows' keys and values into their pages, then attends; in place.
+
+    Returns the pool and, for `[rows, kv_heads, group, head_dim]` queries, as
+    many attended. keys, values: `[rows, kv_heads, head_dim]`. A row attends to
+    the positions from 0, or from the first of its window, to its own.
+    """
+
+    def __call__(
+        self,
+        pool: jax.Array,
+        layer: jax.Array,
+        rows: Rows,
+        queries: jax.Array,
+        keys: jax.Array,
+        values: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]: ...
+
+
+class Attention(Protocol):
+    """Both steps compute the same bits for the same row; they differ in what they are fast at."""
+
+    @property
+    def prefill(self) -> Step:
+        """For many rows of few sessions, those of one session next to one another."""
+        ...
+
+    @property
+    def decode(self) -> Step:
+        """For one row of each of many sessions."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class GatherAttention:
+    """Scatters, then gathers pages: any device, any head_dim. window: 0: none."""
+
+    window: int = 0
+
+    def decode(
+        self,
+        pool: jax.Array,
+        layer: jax.Array,
+        rows: Rows,
+        queries: jax.Array,
+        keys: jax.Array,
+        values: jax.Array,
+    ) -> tuple[jax.Array, jax.Array]:
+        pool = write(pool, layer, rows, keys, values)
+        return pool, attend(pool, layer, rows, queries, window=self.window)
+
+    prefill = decode
 
 
 def block_pages(page_tokens: int) -> int:
@@ -53,11 +109,15 @@ def write(
     return pool.at[pages, layer, 1, slots].set(values)
 
 
-def attend(pool: jax.Array, layer: jax.Array, rows: Rows, queries: jax.Array) -> jax.Array:
-    """`[rows, kv_heads, group, head_dim]` queries over positions 0 to their row's own.
+def attend(
+    pool: jax.Array, layer: jax.Array, rows: Rows, queries: jax.Array, *, window: int = 0
+) -> jax.Array:
+    """`[rows, kv_heads, group, head_dim]` queries over positions up to their row's own.
+
+    window: the last so many positions, the row's own among them; 0: all from position 0.
 
     Softmax is kept as a running maximum, sum and weighted sum over blocks of
-    pages in order (arXiv 1805.02867). A block past a row's position changes
+    pages in order (arXiv 1805.02867). A block that a row does not see changes
     nothing to the bit: its maximum does not rise, its weights are exact zeros.
     """
     count, kv_heads, group, head_dim = queries.shape
@@ -68,9 +128,11 @@ def attend(pool: jax.Array, layer: jax.Array, rows: Rows, queries: jax.Array) ->
         jnp.zeros((count, kv_heads, group), jnp.float32),
         jnp.zeros((count, kv_heads, group, head_dim), jnp.float32),
     )
-    visit = functools.partial(_visit_block, pool, layer, rows, queries)
-    blocks = jnp.max(rows.positions) // block_tokens + 1
-    _, total, weighted = lax.fori_loop(0, blocks, visit, start)
+    firsts = jnp.maximum(rows.positions - (window - 1), 0) if window else None
+    visit = functools.partial(_visit_block, pool, layer, rows, firsts, queries)
+    begin = jnp.min(firsts) // block_tokens if firsts is not None else 0
+    end = jnp.max(rows.positions) // block_tokens + 1
+    _, total, weighted = lax.fori_loop(begin, end, visit, start)
     return (weighted / total[..., None]).astype(pool.dtype)
 
 
@@ -78,6 +140,7 @@ def _visit_block(
     pool: jax.Array,
     layer: jax.Array,
     rows: Rows,
+    firsts: jax.Array | None,
     queries: jax.Array,
     block: jax.Array,
     carry: tuple[jax.Array, jax.Array, jax.Array],
@@ -92,13 +155,17 @@ def _visit_block(
 
     positions = block * width * page_tokens + jnp.arange(flat[1])
     seen = positions[None] <= rows.positions[:, None]
+    if firsts is not None:
+        seen &= positions[None] >= firsts[:, None]
     # A page's tail may hold what another session left there; even a NaN must not get through.
     values = jnp.where(seen[:, :, None, None], values, jnp.zeros_like(values))
     scores = jnp.einsum("rkgd,rtkd->rkgt", queries, keys.astype(jnp.float32))
     scores = jnp.where(seen[:, None, None], scores, -jnp.inf)
 
     risen = jnp.maximum(maximum, scores.max(-1))
-    fade = jnp.exp(maximum - risen)
-    weights = jnp.exp(scores - risen[..., None])
+    # Before a row's window nothing has been seen: the difference of infinities would be NaN.
+    base = risen if firsts is None else jnp.where(risen == -jnp.inf, 0.0, risen)
+    fade = jnp.exp(maximum - base)
+    weights = jnp.exp(scores - base[..., None])
     added = jnp.einsum("rkgt,rtkd->rkgd", weights, values.astype(jnp.float32))
     return risen, total * fade + weights.sum(-1), weighted * fade[..., None] + added

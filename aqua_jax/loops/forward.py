@@ -37,6 +37,7 @@ class ModelFacts:
     head_dim: int
     vocab: int
     dtype: Any  # of hidden states, keys and values
+    window: int = 0  # a row attends to the last so many positions; 0: to all
 
 
 class CausalModel(Protocol):
@@ -87,6 +88,7 @@ def run_rows(
     pool: jax.Array,
     rows: attention.Rows,
     *,
+    attend: attention.Step,
     count: jax.Array,
     tile_rows: int,
 ) -> tuple[jax.Array, jax.Array]:
@@ -104,8 +106,7 @@ def run_rows(
             cut = _cutter(tile, tile_rows)
             part, own = cut(x), attention.Rows(*map(cut, rows))
             queries, keys, values = model.project(layer, part, own.positions)
-            pool = attention.write(pool, index, own, keys, values)
-            attended = attention.attend(pool, index, own, queries)
+            pool, attended = attend(pool, index, own, queries, keys, values)
             part = model.combine(layer, part, attended)
             return pool, lax.dynamic_update_slice_in_dim(x, part, tile * tile_rows, axis=0)
 

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from aqua_jax.loops import forward, lanes, packing, steps
+from aqua_jax.loops import attention, forward, lanes, packing, steps
 
 POOL_SPEC = PartitionSpec(None, None, None, None, forward.TENSOR_AXIS, None)
 _WHOLE = PartitionSpec()
@@ -34,20 +34,26 @@ class Program:
 
 
 def compile_prefill(
-    model: forward.CausalModel, sizes: steps.Sizes, mesh: jax.sharding.Mesh
+    model: forward.CausalModel,
+    sizes: steps.Sizes,
+    mesh: jax.sharding.Mesh,
+    attend: attention.Attention,
 ) -> Program:
     """`steps.prefill`: a chunk of rows of several lanes."""
-    body = functools.partial(steps.prefill, model, sizes)
+    body = functools.partial(steps.prefill, model, sizes, attend)
     operands, outcome = steps.prefill_operands(sizes), steps.prefill_outcome(sizes)
     run = _compile(body, model, sizes, mesh=mesh, operands=operands)
     return Program(name="prefill", run=run, operands=operands, outcome=outcome)
 
 
 def compile_decode(
-    model: forward.CausalModel, sizes: steps.Sizes, mesh: jax.sharding.Mesh
+    model: forward.CausalModel,
+    sizes: steps.Sizes,
+    mesh: jax.sharding.Mesh,
+    attend: attention.Attention,
 ) -> Program:
     """`steps.decode`: up to `steps_max` steps of all lanes."""
-    body = functools.partial(steps.decode, model, sizes)
+    body = functools.partial(steps.decode, model, sizes, attend)
     operands, outcome = steps.decode_operands(sizes), steps.decode_outcome(sizes)
     run = _compile(body, model, sizes, mesh=mesh, operands=operands)
     return Program(name="decode", run=run, operands=operands, outcome=outcome)

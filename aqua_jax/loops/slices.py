@@ -5,13 +5,17 @@ Knows: plans, rows, chunks, lanes. Does not know: devices and arrays on them.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 
 from aqua_jax.control import errors, types
-from aqua_jax.loops import lanes, packing, prompt, steps
+from aqua_jax.loops import lanes, native_attention, packing, prompt, steps
+
+# By space: where pages may be attended in place.
+Arenas = Mapping[int, native_attention.Arena]
+NO_ARENAS: Arenas = {}
 
 
 class Piece(NamedTuple):
@@ -50,10 +54,11 @@ def pack_prefill(
     pieces: Sequence[Piece],
     *,
     seats: bool,
+    arenas: Arenas = NO_ARENAS,
 ) -> np.ndarray:
     """Operands of one prefill program. seats: sets the lanes of the plans that join."""
     vector, views = operands.host()
-    _pack_lanes(views, plans, seats=seats)
+    _pack_lanes(views, plans, seats=seats, arenas=arenas)
     views["last_rows"][:] = steps.NO_ROW
     row = 0
     for piece in pieces:
@@ -69,18 +74,28 @@ def pack_prefill(
 
 
 def pack_decode(
-    operands: packing.Packing, plans: Sequence[types.LanePlan], *, seats: bool
+    operands: packing.Packing,
+    plans: Sequence[types.LanePlan],
+    *,
+    seats: bool,
+    arenas: Arenas = NO_ARENAS,
 ) -> np.ndarray:
     """Operands of the decode program. seats: sets the lanes of the plans that join."""
     vector, views = operands.host()
-    _pack_lanes(views, plans, seats=seats)
+    _pack_lanes(views, plans, seats=seats, arenas=arenas)
     for plan in plans:
         views["step_limits"][plan.lane] = plan.steps
     return vector
 
 
 def check_batch(
-    batch: types.Batch, *, lanes: int, pages: int, page_tokens: int, steps_max: int
+    batch: types.Batch,
+    *,
+    lanes: int,
+    pages: int,
+    page_tokens: int,
+    steps_max: int,
+    arenas: Arenas = NO_ARENAS,
 ) -> None:
     """Raises InternalError for a batch that would read or write what it must not.
 
@@ -101,7 +116,7 @@ def check_batch(
     if not batch.steps and not batch.prefill_units:
         raise errors.InternalError("a batch with neither prefill rows nor steps: nothing to run")
     for plan in batch.lanes:
-        fault = _fault(plan, pages, page_tokens)
+        fault = _fault(plan, pages, page_tokens) or _fault_away(plan, page_tokens, arenas)
         if fault:
             raise errors.InternalError(
                 f"lane {plan.lane}, session {plan.session.id}: {plan.prefill} rows from "
@@ -123,16 +138,43 @@ def _fault(plan: types.LanePlan, pages: int, page_tokens: int) -> str:
     units = min(end + plan.steps, request.prompt_units + request.steps_max - 1)
     if units > len(plan.pages) * page_tokens:
         return f"it may write {units} units, which its pages do not hold"
-    if plan.pages and not 0 < min(plan.pages) <= max(plan.pages) < pages:
+    if plan.pages and (0 in plan.pages or max(plan.pages) >= pages):
         return f"a page outside 1 to {pages - 1}"
     return ""
 
 
+def _fault_away(plan: types.LanePlan, page_tokens: int, arenas: Arenas) -> str:
+    """What is wrong with the pages that are to be attended in place, or nothing."""
+    if not plan.pages or min(plan.pages) >= 0:
+        return ""
+    for index, entry in enumerate(plan.pages):
+        if entry >= 0:
+            continue
+        place = types.entry_place(entry)
+        arena = arenas.get(place.space)
+        if arena is None:
+            return (
+                f"page {index} is in space {place.space}, which this runner cannot attend in "
+                f"place: expected one of {sorted(arenas)}, given to `attend_in`"
+            )
+        if place.index >= arena.pages:
+            return f"page {index} is slot {place.index} of space {place.space}, which has fewer"
+        if index >= plan.first // page_tokens:
+            return f"it may write to page {index}, which is away in space {place.space}"
+    return ""
+
+
 def _pack_lanes(
-    views: dict[str, np.ndarray], plans: Sequence[types.LanePlan], *, seats: bool
+    views: dict[str, np.ndarray], plans: Sequence[types.LanePlan], *, seats: bool, arenas: Arenas
 ) -> None:
     for plan in plans:
         views["tables"][plan.lane, : len(plan.pages)] = plan.pages
+        if plan.pages and min(plan.pages) < 0:
+            for index, entry in enumerate(plan.pages):
+                if entry < 0:
+                    place = types.entry_place(entry)
+                    named = native_attention.arena_entry(arenas[place.space], place.index)
+                    views["tables"][plan.lane, index] = named
         if seats and plan.joins:
             views["joins"][plan.lane] = 1
             lanes.write_seat(views, plan)

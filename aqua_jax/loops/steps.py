@@ -77,6 +77,7 @@ def decode_outcome(sizes: Sizes) -> packing.Packing:
 def prefill(
     model: forward.CausalModel,
     sizes: Sizes,
+    attend: attention.Attention,
     pool: jax.Array,
     params: Any,
     state: lanes.Lanes,
@@ -92,7 +93,13 @@ def prefill(
     )
     rows = _mask(rows, jnp.arange(sizes.chunk_rows) < given["row_count"])
     pool, x = forward.run_rows(
-        model, params, pool, rows, count=given["row_count"], tile_rows=sizes.prefill_tile_rows
+        model,
+        params,
+        pool,
+        rows,
+        attend=attend.prefill,
+        count=given["row_count"],
+        tile_rows=sizes.prefill_tile_rows,
     )
     completes = given["last_rows"] >= 0
     last = jnp.where(completes, given["last_rows"], 0)
@@ -105,6 +112,7 @@ def prefill(
 def decode(
     model: forward.CausalModel,
     sizes: Sizes,
+    attend: attention.Attention,
     pool: jax.Array,
     params: Any,
     state: lanes.Lanes,
@@ -126,7 +134,13 @@ def decode(
         runs = active(step, state)
         rows = _mask(attention.Rows(state.token, state.position, tables), runs)
         pool, x = forward.run_rows(
-            model, params, pool, rows, count=_reach(runs), tile_rows=sizes.decode_tile_rows
+            model,
+            params,
+            pool,
+            rows,
+            attend=attend.decode,
+            count=_reach(runs),
+            tile_rows=sizes.decode_tile_rows,
         )
         positions = state.position + 1
         chosen = _choose(model, params, sizes, x, positions, state, runs)

@@ -20,8 +20,20 @@ from jax.sharding import NamedSharding, PartitionSpec
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import errors, tickets, types
-from aqua_jax.loops import attention, forward, lanes, packing, programs, prompt, slices, steps
+from aqua_jax.loops import (
+    attention,
+    forward,
+    lanes,
+    native_attention,
+    packing,
+    programs,
+    prompt,
+    slices,
+    steps,
+)
 from aqua_jax.memory import paged, watch
+
+ATTENTIONS = ("xla", "native")
 
 _CHUNK_UNITS_MIN = 32
 
@@ -36,6 +48,8 @@ class TextLimits:
       row; 16 wastes less where lanes are few.
     exact: bits do not depend on chunking and company, in float32. Without it each program is one
       tile, for devices that like many rows; a session recomputed may then go on differently.
+    attention: "xla", which runs everywhere, or "native", by the native library, which must be
+      built. It attends pages in place too (`TextRunner.attend_in`).
     """
 
     pages: int
@@ -46,6 +60,7 @@ class TextLimits:
     steps_max: int = 32
     tile_rows: int = 32
     exact: bool = True
+    attention: str = "xla"
 
 
 class TextRunner:
@@ -53,6 +68,9 @@ class TextRunner:
 
     Used by one thread, the engine's; a thread of its own completes the tickets.
     mesh: default the first device alone.
+
+    Raises ConfigError for limits that cannot be, NativeError when native
+    attention is asked for and its library is not there.
     """
 
     kind = "text"
@@ -72,6 +90,8 @@ class TextRunner:
         self._limits = limits
         self._clock = clock
         self._sizes = _sizes(limits)
+        self._attention = _attention(limits, model.facts, self._mesh)
+        self._arenas: dict[int, native_attention.Arena] = {}
         self._params = programs.place_params(model, self._mesh)
         self.pool = paged.PagedPool(
             space,
@@ -126,6 +146,19 @@ class TextRunner:
         page_tokens = self._limits.page_tokens
         return min(max(units - index * page_tokens, 0), page_tokens)
 
+    def attend_in(self, space: int, arena: native_attention.Arena) -> None:
+        """From now on page tables may name slots of `space`, where pages are attended in place.
+
+        Needs native attention, and the pool registered with the same library as
+        the arena, as `FfiMover` does. Given again, it replaces what was given.
+        """
+        if self._limits.attention != "native":
+            raise errors.ConfigError(
+                f"pages of space {space} cannot be attended in place with attention="
+                f"{self._limits.attention!r}: use 'native'"
+            )
+        self._arenas[space] = arena
+
     def warm_up(self) -> None:
         """Compiles both programs and runs each once on nothing. Afterwards nothing compiles.
 
@@ -138,7 +171,7 @@ class TextRunner:
             ("decode", programs.compile_decode),
         ):
             started = self._clock.now()
-            self._programs[name] = compiling(self._model, self._sizes, self._mesh)
+            self._programs[name] = compiling(self._model, self._sizes, self._mesh, self._attention)
             seconds = self._clock.now() - started
             self._usage[name] = {"compiled": 1, "compile_seconds": seconds, "calls": 0}
         self._launch("prefill", slices.pack_prefill(self._operands("prefill"), (), (), seats=False))
@@ -158,6 +191,7 @@ class TextRunner:
             pages=self.pages,
             page_tokens=self._limits.page_tokens,
             steps_max=self.steps_max,
+            arenas=self._arenas,
         )
         self.warm_up()
         ticket = tickets.Ticket("slice", started_at=self._clock.now())
@@ -198,13 +232,19 @@ class TextRunner:
         outcomes: list[jax.Array] = []
         for pieces in slices.chunks(batch.lanes, self.chunk_units):
             packed = slices.pack_prefill(
-                self._operands("prefill"), batch.lanes, pieces, seats=not outcomes
+                self._operands("prefill"),
+                batch.lanes,
+                pieces,
+                seats=not outcomes,
+                arenas=self._arenas,
             )
             flight.programs.append("prefill")
             flight.emitting.append({piece.plan.lane for piece in pieces if piece.completes})
             outcomes.append(self._launch("prefill", packed))
         if batch.steps:
-            packed = slices.pack_decode(self._operands("decode"), batch.lanes, seats=not outcomes)
+            packed = slices.pack_decode(
+                self._operands("decode"), batch.lanes, seats=not outcomes, arenas=self._arenas
+            )
             flight.programs.append("decode")
             flight.emitting.append({plan.lane for plan in batch.lanes if plan.steps})
             outcomes.append(self._launch("decode", packed))
@@ -241,6 +281,11 @@ def _check(limits: TextLimits, mesh: jax.sharding.Mesh) -> None:
             f"a mesh with axes {mesh.axis_names}: expected one axis, {forward.TENSOR_AXIS!r}; "
             "make it with tensor_mesh(devices)"
         )
+    if limits.attention not in ATTENTIONS:
+        raise errors.ConfigError(
+            f"unknown attention {limits.attention!r}"
+            f"{errors.close_match(limits.attention, ATTENTIONS)}"
+        )
     for name in ("page_tokens", "lanes", "steps_max", "tile_rows", "units_max"):
         if getattr(limits, name) < 1:
             raise errors.ConfigError(f"{name} is {getattr(limits, name)}: expected at least 1")
@@ -254,6 +299,14 @@ def _check(limits: TextLimits, mesh: jax.sharding.Mesh) -> None:
             raise errors.ConfigError(
                 f"{name} is {value}: expected a multiple of {unit}, at least {least}"
             )
+
+
+def _attention(
+    limits: TextLimits, facts: forward.ModelFacts, mesh: jax.sharding.Mesh
+) -> attention.Attention:
+    if limits.attention == "native":
+        return native_attention.load(facts, platform=mesh.devices.flat[0].platform)
+    return attention.GatherAttention(facts.window)
 
 
 def _sizes(limits: TextLimits) -> steps.Sizes:

@@ -30,7 +30,15 @@ def logits_program(rows: int, shards: int) -> jax.stages.Wrapped:
     mesh = text.tensor_mesh(jax.devices()[:shards])
 
     def body(pool, params, own, count):
-        pool, x = forward.run_rows(model, params, pool, own, count=count, tile_rows=TILE_ROWS)
+        pool, x = forward.run_rows(
+            model,
+            params,
+            pool,
+            own,
+            attend=attention.GatherAttention().prefill,
+            count=count,
+            tile_rows=TILE_ROWS,
+        )
         tiles = jnp.split(x, rows // TILE_ROWS)
         return pool, jnp.concatenate([model.logits(params, tile) for tile in tiles])
 

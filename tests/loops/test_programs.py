@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aqua_jax.loops import lanes, programs, steps, text
+from aqua_jax.loops import attention, lanes, programs, steps, text
 from tests.loops import harness
 
 # Not the harness's number of pages: the pool's shape must be found nowhere else in the program.
@@ -24,7 +24,8 @@ SIZES = steps.Sizes(
 
 @functools.cache
 def compiled(compiling: Callable[..., programs.Program], shards: int) -> programs.Program:
-    return compiling(harness.model(), SIZES, text.tensor_mesh(jax.devices()[:shards]))
+    mesh = text.tensor_mesh(jax.devices()[:shards])
+    return compiling(harness.model(), SIZES, mesh, attention.GatherAttention())
 
 
 @pytest.mark.parametrize("shards", [1, 2])

@@ -88,7 +88,13 @@ def paged_logits(model: llama.CausalLlama) -> np.ndarray:
 
     def body(pool, params, rows):
         pool, x = forward.run_rows(
-            model, params, pool, rows, count=jnp.int32(len(IDS)), tile_rows=16
+            model,
+            params,
+            pool,
+            rows,
+            count=jnp.int32(len(IDS)),
+            attend=attention.GatherAttention().prefill,
+            tile_rows=16,
         )
         return model.logits(params, x)
 
