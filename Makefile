@@ -3,6 +3,7 @@
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
+.NOTPARALLEL: # two pips in one environment would not do it good
 
 VENV := .venv
 BIN := $(VENV)/bin
@@ -25,9 +26,8 @@ EDITABLE := --no-build-isolation --config-settings=wheel.cmake=false --editable
 
 # Where there is no GPU the CUDA library is compiled on request: `make native CUDA=ON`.
 CUDA ?= $(if $(wildcard /dev/nvidiactl),AUTO,OFF)
-CMAKE := $(BIN)/cmake --log-level=WARNING -S xla_ext -G Ninja \
-	-DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) -DPython_EXECUTABLE=$(abspath $(BIN)/python) \
-	-DAQUA_WERROR=$(if $(CI),ON,OFF)
+CONFIGURE := $(BIN)/cmake -S xla_ext -G Ninja -DCMAKE_MAKE_PROGRAM=$(abspath $(BIN)/ninja) \
+	-DPython_EXECUTABLE=$(abspath $(BIN)/python) -DAQUA_WERROR=$(if $(CI),ON,OFF)
 
 .PHONY: help
 help: ## this list
@@ -61,7 +61,7 @@ native: $(VENV)/run.stamp ## the native library, into aqua_jax/memory/; CUDA=ON:
 .PHONY: sanitize
 sanitize: $(VENV)/run.stamp ## the native core under ThreadSanitizer and AddressSanitizer
 	@for sanitizer in thread address,undefined; do \
-		$(CMAKE) -B build/$$sanitizer -DAQUA_SANITIZE=$$sanitizer && \
+		$(CONFIGURE) -B build/$$sanitizer -DAQUA_SANITIZE=$$sanitizer >/dev/null && \
 		$(BIN)/cmake --build build/$$sanitizer && \
 		echo "under -fsanitize=$$sanitizer" && build/$$sanitizer/aqua_harness $(ARGS) || exit; \
 	done
@@ -96,8 +96,9 @@ $(VENV)/native.stamp: $(shell find xla_ext -type f) $(VENV)/run.stamp
 	@$(build-native)
 	@touch $@
 
+# Always configured anew, which takes a second: what was not there last time may be there now.
 define build-native
-$(CMAKE) -B build/native -DAQUA_CUDA=$(CUDA) && $(BIN)/cmake --build build/native
+$(CONFIGURE) -B build/native -DAQUA_CUDA=$(CUDA) >/dev/null && $(BIN)/cmake --build build/native
 endef
 
 $(BIN)/pip:
