@@ -1,0 +1,122 @@
+// What core/platform.h asks for, on CUDA.
+//
+// Devices are CUDA ordinals as the caller gives them (jax: `device.local_hardware_id`); CheckDevice
+// sees that there is such a device, and copies trust it.
+#include "core/platform.h"
+
+#include <cuda_runtime_api.h>
+
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "aqua.h"
+#include "core/copier.h"
+#include "core/status.h"
+#include "core/store.h"
+#include "cuda/driver.h"
+#include "cuda/host_memory.h"
+#include "cuda/reaper.h"
+#include "cuda/runtime.h"
+#include "cuda/stream_copier.h"
+#include "cuda/vmm.h"
+
+namespace aqua {
+namespace {
+
+constexpr double kReaperSeconds = 30.0;
+
+Status CheckOrdinal(int device) {
+  int devices = 0;
+  AQUA_RETURN_IF_CUDA_ERROR(cudaGetDeviceCount(&devices));
+  if (device >= 0 && device < devices) return {};
+  return AQUA_ERROR(AQUA_INVALID, "device %d: expected 0 to %d", device, devices - 1);
+}
+
+Result<std::unique_ptr<Memory>> Make(int32_t kind, int64_t bytes, int device) {
+  switch (kind) {
+    case AQUA_MEMORY_HOST:
+      return MakePinnedMemory(bytes);
+    case AQUA_MEMORY_SHARED:
+      return MakeSharedMemory(bytes);
+    case AQUA_MEMORY_DEVICE:
+      AQUA_RETURN_IF_ERROR(CheckOrdinal(device));
+      return MakeDeviceMemory(bytes, device);
+    default:
+      return AQUA_ERROR(AQUA_INVALID, "memory kind %d: expected host (1), shared (2) or device (3)",
+                        kind);
+  }
+}
+
+Result<std::unique_ptr<Memory>> Import(int32_t kind, int fd, int64_t bytes, int device) {
+  switch (kind) {
+    case AQUA_MEMORY_SHARED:
+      return ImportSharedMemory(fd, bytes);
+    case AQUA_MEMORY_DEVICE:
+      AQUA_RETURN_IF_ERROR(CheckOrdinal(device));
+      return ImportDeviceMemory(fd, bytes, device);
+    default:
+      return AQUA_ERROR(AQUA_INVALID, "memory kind %d has no descriptor: expected shared (2) or "
+                                      "device (3)",
+                        kind);
+  }
+}
+
+Result<std::unique_ptr<Memory>> GivenBackLater(Result<std::unique_ptr<Memory>> made) {
+  if (!made.ok()) return made.status();
+  return ReapedLater(std::move(made).value());
+}
+
+// On a stream of its own: the null stream would wait for others of its kind.
+Status CopyNow(int device, void* target, const void* source, int64_t bytes) {
+  const DeviceScope scope(device);
+  Result<Stream> made = MakeStream();
+  if (!made.ok()) return made.status();
+  const Stream stream = std::move(made).value();
+  AQUA_RETURN_IF_CUDA_ERROR(cudaMemcpyAsync(target, source, static_cast<size_t>(bytes),
+                                            cudaMemcpyDefault, stream.get()));
+  return AQUA_CUDA_STATUS(cudaStreamSynchronize(stream.get()));
+}
+
+}  // namespace
+
+const char* PlatformName() { return "cuda"; }
+
+int CudaVersion() { return CUDART_VERSION; }
+
+Status CheckDevice(int device) {
+  return device == kHostDevice ? Status{} : CheckOrdinal(device);
+}
+
+// What handlers need of the driver is looked for here, where its lack is an error that harms
+// nobody: a handler that fails takes the pool with it.
+Result<std::unique_ptr<Copier>> MakeCopier(int, const std::vector<int>&) {
+  AQUA_RETURN_IF_ERROR(CheckOrdinal(0));
+  AQUA_RETURN_IF_ERROR(TheDriver().status());
+  return std::unique_ptr<Copier>(std::make_unique<StreamCopier>());
+}
+
+Result<std::unique_ptr<Memory>> MakeMemory(int32_t kind, int64_t bytes, int device) {
+  AQUA_RETURN_IF_ERROR(WaitForReaper(kReaperSeconds));
+  return GivenBackLater(Make(kind, bytes, device));
+}
+
+Result<std::unique_ptr<Memory>> ImportMemory(int32_t kind, int fd, int64_t bytes, int device) {
+  return GivenBackLater(Import(kind, fd, bytes, device));
+}
+
+Status ReadBytes(const Part& part, int64_t offset, int64_t bytes, void* into) {
+  if (part.device != kHostDevice) return CopyNow(part.device, into, part.base + offset, bytes);
+  std::memcpy(into, part.base + offset, static_cast<size_t>(bytes));
+  return {};
+}
+
+Status WriteBytes(const Part& part, int64_t offset, int64_t bytes, const void* from) {
+  if (part.device != kHostDevice) return CopyNow(part.device, part.base + offset, from, bytes);
+  std::memcpy(part.base + offset, from, static_cast<size_t>(bytes));
+  return {};
+}
+
+}  // namespace aqua

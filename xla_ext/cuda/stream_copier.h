@@ -1,0 +1,73 @@
+// The copier of the CUDA library: one stream and one thread for each pair of devices.
+//
+// Knows: gates (events on XLA's streams), streams, peer access, batches of copies. Does not know:
+// pages, tickets, XLA.
+//
+// A lane is a pair (source device, target device), kHostDevice among them, so the two directions
+// of a link do not wait for each other. Its thread holds a job back until its gate has opened, and
+// only then gives its copies to the lane's stream:
+//
+//     WAITING --gate open--> IN FLIGHT --event after its copies reached--> done
+//
+// The stream could wait for the gate by itself (cudaStreamWaitEvent), but must not: jobs do not
+// come in the order in which gates open, and a stream works in order. A job whose gate lies behind
+// a fence on XLA's stream would stand before the job that the fence waits for, for ever.
+//
+// Threads look (cudaEventQuery) at short intervals rather than block: one waits for several gates
+// and a copy at once.
+#ifndef AQUA_CUDA_STREAM_COPIER_H_
+#define AQUA_CUDA_STREAM_COPIER_H_
+
+#include <cuda_runtime_api.h>
+
+#include <map>
+#include <memory>
+#include <mutex>
+#include <utility>
+
+#include "core/copier.h"
+#include "core/status.h"
+#include "cuda/runtime.h"
+
+namespace aqua {
+
+// An event on XLA's stream: what was enqueued there before it has run when it is reached.
+class StreamGate final : public Gate {
+ public:
+  // The stream's device must be current. Refuses a stream that captures a graph.
+  static Result<std::shared_ptr<Gate>> Record(cudaStream_t stream);
+
+  // cudaSuccess: open; cudaErrorNotReady: not yet.
+  cudaError_t Query() const { return cudaEventQuery(event_.get()); }
+
+ private:
+  explicit StreamGate(Event event) : event_(std::move(event)) {}
+
+  const Event event_;
+};
+
+class StreamCopier final : public Copier {
+ public:
+  StreamCopier() = default;
+  ~StreamCopier() override { Join(); }
+
+  // A pair without peer access fails with AQUA_UNAVAILABLE: CUDA would copy through the host and
+  // say nothing.
+  void Start(Job job) override;
+  // Jobs whose gate does not open and copies that do not arrive in kJoinSeconds are failed.
+  void Join() override;
+
+  class Lane;
+
+ private:
+  std::mutex mutex_;
+  std::map<std::pair<int, int>, std::unique_ptr<Lane>> lanes_;
+};
+
+// Jobs of at least this many ranges go to CUDA as one batch, where it knows batches; 0: none do.
+// For measurements; any time.
+constexpr int kBatchRangesMin = 4;
+void SetBatchRangesMin(int ranges);
+
+}  // namespace aqua
+#endif  // AQUA_CUDA_STREAM_COPIER_H_
