@@ -79,7 +79,6 @@ UNTESTED = {
     "aqua_jax/control/errors.py": "classes without behaviour; its example is a doctest",
     "aqua_jax/control/types.py": "plain values",
     "aqua_jax/engine/protocols.py": "signatures; each implementation's suite tests them",
-    "aqua_jax/memory/page_store.py": "signatures; each store's suite tests them",
     "aqua_jax/workloads/records.py": "plain values",
 }
 

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from aqua_jax.control import errors, types
-from aqua_jax.memory import partition, programs, resident
+from aqua_jax.memory import page_store, partition, programs, resident
 
 BATCH_PAGES_MAX = 64  # beyond this the fixed cost of a batch no longer shows
 # Of one batch, on each side: a send of 64 MiB over NVLink 4 reaches 0.94 of its peak rate.
@@ -79,6 +79,13 @@ class PageArray:
         """Where each shard lies, for native code. Fixed until `rebuild`."""
         return self._resident.addresses
 
+    def before_release(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Calls `callback` before the memory is given back or replaced: for who knows `addresses`.
+
+        Returns what takes it back.
+        """
+        return self._resident.before_release(callback)
+
     @property
     def batch_pages_max(self) -> int:
         """Pages of the largest batch, a power of two: bounds the memory that staging takes."""
@@ -132,11 +139,7 @@ class PageArray:
     def write(self, indices: Sequence[int], values: np.ndarray) -> None:
         """Writes host values `[len(indices), *page_shape]` page by page. Waits until written."""
         self.check_indices(indices)
-        if values.shape != (len(indices), *self.page_shape) or values.dtype != self.dtype:
-            raise errors.MoveError(
-                f"{self.label}: got values {values.dtype}{list(values.shape)} for {len(indices)} "
-                f"pages, expected {self.dtype}{[len(indices), *self.page_shape]}"
-            )
+        page_store.check_values(self, len(indices), values)
         for row, index in enumerate(indices):
             staged = jax.device_put(values[row : row + 1], self.staging_sharding, may_alias=False)
             jax.block_until_ready(self.scatter([index], staged))

@@ -12,6 +12,8 @@ from typing import Protocol
 import jax
 import numpy as np
 
+from aqua_jax.control import errors
+
 
 class PageStore(Protocol):
     """Pages addressed by (space, index). One thread calls it, the engine's."""
@@ -94,3 +96,13 @@ class PageStore(Protocol):
     def check_integrity(self) -> None:
         """Raises unless its memory is there and where it was registered."""
         ...
+
+
+def check_values(store: PageStore, count: int, values: np.ndarray) -> None:
+    """Raises MoveError unless `values` are `count` pages of `store`, in shape and dtype."""
+    expected = (count, *store.page_shape)
+    if values.shape != expected or values.dtype != store.dtype:
+        raise errors.MoveError(
+            f"{store.label}: got values {values.dtype}{list(values.shape)} for {count} pages, "
+            f"expected {store.dtype}{list(expected)}"
+        )

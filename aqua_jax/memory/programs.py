@@ -16,6 +16,7 @@ one gather or scatter for the whole batch.
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -135,7 +136,8 @@ def checksum(sharding: jax.sharding.Sharding) -> Callable[[jax.Array], jax.Array
 def checksum_on_host(pages: np.ndarray) -> np.ndarray:
     """`checksum` of `[n, *page_shape]` in numpy: `uint32[n]`, equal for equal bytes."""
     word = np.dtype(f"uint{8 * min(pages.dtype.itemsize, 4)}")
-    words = np.ascontiguousarray(pages).reshape(len(pages), -1).view(word).astype(np.uint32)
+    rows = np.ascontiguousarray(pages).reshape(len(pages), math.prod(pages.shape[1:]))
+    words = rows.view(word).astype(np.uint32)
     position = np.arange(words.shape[1], dtype=np.uint32)
     factor = (position * np.uint32(0x9E3779B1)) | np.uint32(1)
     return (words * factor).sum(axis=1, dtype=np.uint32)

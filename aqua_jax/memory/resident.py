@@ -49,6 +49,7 @@ class ResidentArray:
         self._lost_because = ""
         self._closed = False
         self._addresses: tuple[int, ...] = ()
+        self._before_release: list[Callable[[], None]] = []
         self.rebuild()
 
     @property
@@ -101,9 +102,19 @@ class ResidentArray:
             )
         return result
 
+    def before_release(self, callback: Callable[[], None]) -> Callable[[], None]:
+        """Calls `callback` before `rebuild` or `close` gives the memory back.
+
+        For native code that knows the addresses: it must let go of them there.
+        Returns what takes the callback back.
+        """
+        self._before_release.append(callback)
+        return lambda: self._before_release.remove(callback)
+
     def rebuild(self) -> None:
         """A fresh array of zeros, whatever became of the old one. Everything in it is lost."""
         self._check_open()
+        self._release()
         self._array = None  # first, so that both never need room at once
         self._array = self._allocate()
         self._addresses = _addresses(self._array)
@@ -111,6 +122,7 @@ class ResidentArray:
 
     def close(self) -> None:
         """Waits for the last program that updates it, then gives the memory back. Idempotent."""
+        self._release()
         array, self._array, self._closed = self._array, None, True
         if array is not None:
             jax.block_until_ready(array)
@@ -137,6 +149,10 @@ class ResidentArray:
             raise errors.InternalError(
                 f"{self.label} was closed and its memory given back: nothing may use it any more"
             )
+
+    def _release(self) -> None:
+        for callback in list(self._before_release):
+            callback()
 
     def _lose(self, why: str) -> None:
         self._array = None

@@ -1,17 +1,33 @@
-"""Small pools and arenas in every layout, and movers over them, for the tests of this folder."""
+"""Small pools and arenas in every layout, and movers over them, for the tests of this folder.
+
+Tests of native code are marked `needs_native`: they are skipped where no
+compiler is. Where there is one, a library that is not built is a failure.
+"""
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Callable, Sequence
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import tickets, types
-from aqua_jax.memory import arenas, page_array, paged
-from aqua_jax.memory.movers import base, faults, limited, links, logged, reference, verified, xla
+from aqua_jax.memory import arenas, native, native_arenas, page_store, paged
+from aqua_jax.memory.movers import (
+    base,
+    faults,
+    ffi,
+    limited,
+    links,
+    logged,
+    reference,
+    verified,
+    xla,
+)
 
 POOL, PEER, HOST = 1, 2, 3  # spaces
 PAGE_SHAPE = (2, 2, 4, 4, 8)  # [layers, 2, page_tokens, kv_heads, head_dim]
@@ -19,8 +35,12 @@ PAGE_BYTES = 4 * 2 * 2 * 4 * 4 * 8
 TIERS = {POOL: "device", PEER: "peer", HOST: "host"}
 WAIT_SECONDS = 20.0
 
-Stores = dict[int, page_array.PageArray]
+Stores = dict[int, page_store.PageStore]
 Make = Callable[[Stores, clocks.Clock], base.PageMover]
+
+_COMPILERS = ("c++", "g++", "clang++")
+NO_COMPILER = "" if any(map(shutil.which, _COMPILERS)) else native.missing_reason()
+needs_native = pytest.mark.skipif(bool(NO_COMPILER), reason=NO_COMPILER)
 
 
 def on(*devices: int) -> jax.sharding.Sharding:
@@ -42,14 +62,48 @@ LAYOUTS = {
 }
 
 
+# Layout -> devices of the pool; both arenas lie in native memory.
+NATIVE_LAYOUTS = {
+    "single, native arenas": (0,),
+    "mesh 2, native arenas": (0, 1),
+    "mesh 4, native arenas": (0, 1, 2, 3),
+}
+
+
 def make_stores(layout: str = "single", *, pages: int = 13, slots: int = 9) -> Stores:
     """A pool, a peer arena and a host arena."""
+    if layout in NATIVE_LAYOUTS:
+        sharding = on(*NATIVE_LAYOUTS[layout])
+        return {
+            POOL: paged.PagedPool(POOL, pages, PAGE_SHAPE, jnp.float32, sharding=sharding),
+            PEER: native_arena(PEER, slots, sharding, kind="device"),
+            HOST: native_arena(HOST, slots, sharding, kind="host"),
+        }
     pool, peer, host = (on(*devices) for devices in LAYOUTS[layout])
     return {
         POOL: paged.PagedPool(POOL, pages, PAGE_SHAPE, jnp.float32, sharding=pool),
         PEER: arenas.DeviceArena(PEER, slots, PAGE_SHAPE, jnp.float32, sharding=peer),
         HOST: arenas.HostArena(HOST, slots, PAGE_SHAPE, jnp.float32, sharding=host),
     }
+
+
+def native_arena(
+    space: int,
+    slots: int,
+    pool_sharding: jax.sharding.Sharding,
+    *,
+    kind: native_arenas.Kind = "host",
+) -> native_arenas.NativeArena:
+    """An arena of the library for this machine's CPU devices."""
+    return native_arenas.NativeArena(
+        space,
+        slots,
+        PAGE_SHAPE,
+        jnp.float32,
+        pool_sharding=pool_sharding,
+        kind=kind,
+        library=native.load(),
+    )
 
 
 def pages(count: int, seed: int = 0) -> np.ndarray:
@@ -63,6 +117,29 @@ def moves(
     """Moves of whole pages from indices of one space to indices of another."""
     pairs = zip(sources, targets, strict=True)
     return [types.Move(types.Place(source, s), types.Place(target, t), 4) for s, t in pairs]
+
+
+def failing_token() -> jax.Array:
+    """An array that is not ready yet, and will fail: native code does not know its pool."""
+    native.load()
+
+    def reach(array: jax.Array, ticket: jax.Array) -> tuple[jax.Array, jax.Array]:
+        like = jax.ShapeDtypeStruct(array.shape, array.dtype)
+        call = jax.ffi.ffi_call("aqua_page_out", like, input_output_aliases={0: 0})
+        return call(array, ticket), -ticket
+
+    _, token = jax.jit(reach, donate_argnums=0)(jnp.zeros(64), slow_token())
+    return token
+
+
+def slow_token() -> jax.Array:
+    """`int32[1]`, zero, ready in some tens of milliseconds."""
+
+    def work(x: jax.Array) -> jax.Array:
+        busy = jax.lax.fori_loop(0, 300, lambda _, y: jnp.tanh(y @ x), x)
+        return (busy[0, :1] * np.float32(0)).astype(np.int32)
+
+    return jax.jit(work)(jnp.full((256, 256), np.float32(0.01)))
 
 
 def drain(
@@ -79,6 +156,11 @@ def drain(
         completions += new
         seen.update(completion.ticket for completion in new)
     return completions
+
+
+def one_sided(stores: Stores, clock: clocks.Clock) -> ffi.FfiMover:
+    """Native copies by one thread."""
+    return ffi.FfiMover(stores, clock, library=native.load())
 
 
 def linked(inner: base.PageMover, clock: clocks.Clock) -> links.LinkedMover:
@@ -98,10 +180,10 @@ def traced(inner: base.PageMover, clock: clocks.Clock) -> logged.LoggedMover:
     return logged.LoggedMover(inner, clock, tiers=TIERS, on_span=lambda *span: None)
 
 
-def whole(stores: Stores, clock: clocks.Clock) -> base.PageMover:
+def whole(plain: base.PageMover, stores: Stores, clock: clocks.Clock) -> base.PageMover:
     """Every decorator, in the order of a run under emulation."""
     checked = verified.VerifiedMover(
-        faults.FaultyMover(xla.XlaMover(stores, clock), clock, faults.Faults()), clock, stores
+        faults.FaultyMover(plain, clock, faults.Faults()), clock, stores
     )
     return bounded(traced(linked(checked, clock), clock), clock)
 
@@ -118,5 +200,12 @@ MOVERS: dict[str, Make] = {
     "verified": lambda stores, clock: verified.VerifiedMover(
         xla.XlaMover(stores, clock), clock, stores
     ),
-    "whole": whole,
+    "whole": lambda stores, clock: whole(xla.XlaMover(stores, clock), stores, clock),
+}
+NATIVE_MOVERS: dict[str, Make] = {
+    "ffi": one_sided,
+    "ffi, verified": lambda stores, clock: verified.VerifiedMover(
+        one_sided(stores, clock), clock, stores
+    ),
+    "ffi, whole": lambda stores, clock: whole(one_sided(stores, clock), stores, clock),
 }

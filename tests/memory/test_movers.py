@@ -50,14 +50,32 @@ CASES = [
     ),
     pytest.param(("virtual", "single", clocks.VirtualClock), id="linked, virtual clock"),
     pytest.param(("whole", "mesh 2 to mesh 2", clocks.MonotonicClock), id="whole, meshes"),
+    *(
+        pytest.param(
+            (name, layout, clocks.MonotonicClock), id=f"{name}, {layout}", marks=parts.needs_native
+        )
+        for name, layout in (
+            ("ffi", "single"),
+            ("ffi", "mesh 2 to mesh 2"),
+            ("ffi, verified", "mesh 2 to mesh 2"),
+            ("ffi, whole", "single"),
+            ("ffi", "single, native arenas"),
+            ("ffi", "mesh 2, native arenas"),
+            ("ffi", "mesh 4, native arenas"),
+            ("ffi, verified", "mesh 2, native arenas"),
+            ("ffi, whole", "mesh 4, native arenas"),
+            ("reference", "mesh 4, native arenas"),
+        )
+    ),
 ]
+MOVERS: dict[str, parts.Make] = {**parts.MOVERS, **parts.NATIVE_MOVERS, "virtual": _virtual}
 
 
 @pytest.fixture(params=CASES)
 def bench(request: pytest.FixtureRequest) -> Iterator[Bench]:
     name, layout, make_clock = request.param
     stores, clock = parts.make_stores(layout), make_clock()
-    mover = {**parts.MOVERS, "virtual": _virtual}[name](stores, clock)
+    mover = MOVERS[name](stores, clock)
     yield Bench(mover, stores, clock)
     mover.close()
     for store in stores.values():
@@ -106,16 +124,19 @@ def test_many_batches_in_flight(bench: Bench) -> None:
 
 
 def test_order_with_programs_on_the_pool(bench: Bench) -> None:
-    """A copy sees every program enqueued before it and none enqueued after."""
+    """A copy sees every program enqueued before it and none enqueued behind a fence."""
     add_one = jax.jit(lambda array: (array + np.float32(1),), donate_argnums=0)
     values = np.round(parts.pages(1) * 8)  # integers, exact under addition
     pool = bench.stores[POOL]
     pool.write([1], values)
     pending = [bench.submit(POOL, [1], PEER, [0])]
+    bench.mover.fence(POOL)
     pool.run(add_one)
     pending.append(bench.submit(POOL, [1], HOST, [0]))
+    bench.mover.fence(POOL)
     pool.run(add_one)
     pending.append(bench.submit(PEER, [0], POOL, [2]))
+    bench.mover.fence(POOL)
     pool.run(add_one)
     pending.append(bench.submit(POOL, [2], PEER, [1]))
     parts.drain(bench.mover, bench.clock, pending)
@@ -141,7 +162,7 @@ WRONG_PLANS = [
     (parts.moves(POOL, [0], PEER, [0]), "index 0 of pool 1 is the scratch page"),
     (parts.moves(POOL, [13], PEER, [0]), "index 13 of pool 1 is out of range"),
     (parts.moves(POOL, [-1], PEER, [0]), "index -1 of pool 1 is out of range"),
-    (parts.moves(POOL, [1], PEER, [9]), "index 9 of device arena 2 is the scratch"),
+    (parts.moves(POOL, [1], PEER, [9]), "index 9 of device arena 2 is"),
     (
         parts.moves(POOL, [1, 2], HOST, [4, 4]),
         r"\[4\] of host arena 3 are",
@@ -168,6 +189,13 @@ def test_wrong_plans_are_refused_and_nothing_starts(bench: Bench) -> None:
     np.testing.assert_array_equal(bench.stores[PEER].snapshot(range(9)), values)
     bench.copy(PEER, [3], POOL, [3])  # and the mover still works
     np.testing.assert_array_equal(bench.stores[POOL].snapshot([3]), values[3:4])
+
+
+def test_only_pools_are_fenced(bench: Bench) -> None:
+    bench.mover.fence(POOL)  # nothing to wait for
+    for space in (PEER, 9):
+        with pytest.raises(errors.MoveError, match=rf"space {space} is no pool.*\[1\]"):
+            bench.mover.fence(space)
 
 
 def test_one_completion_for_each_ticket(bench: Bench) -> None:

@@ -69,6 +69,12 @@ class Stores(Generic[Store]):
         """Every store."""
         return list(self._stores.values())
 
+    def of(self, space: int) -> Store:
+        """The store of a space. Raises MoveError for an unknown one."""
+        if space not in self._stores:
+            raise errors.MoveError(f"unknown space {space} (known: {sorted(self._stores)})")
+        return self._stores[space]
+
     def rebuild_arenas(self) -> None:
         """Makes every store but the pools anew; what they held is lost."""
         for store in self._stores.values():

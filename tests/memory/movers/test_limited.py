@@ -67,6 +67,18 @@ def test_order_is_kept_across_the_queue() -> None:
     mover.close()
 
 
+def test_a_fence_starts_what_waits() -> None:
+    """What was submitted before it counts, also where it has not begun."""
+    clock, stores = clocks.VirtualClock(), parts.make_stores()
+    mover = limited.LimitedMover(_slow(stores, clock), clock, bytes_max=1, tickets_max=1)
+    for i in range(3):
+        mover.submit(parts.moves(POOL, [1], PEER, [i]))
+    assert mover.tickets_in_flight == 1
+    mover.fence(POOL)
+    assert mover.tickets_in_flight == 3
+    mover.close()
+
+
 def test_the_queue_has_a_bound() -> None:
     clock, stores = clocks.VirtualClock(), parts.make_stores()
     mover = limited.LimitedMover(
