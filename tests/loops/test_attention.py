@@ -1,83 +1,110 @@
-"""Paged attention against a dense one, and what a row must not notice."""
+"""Paged attention, by XLA and native, against a dense one; and what a row must not notice."""
 
 from __future__ import annotations
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from aqua_jax.loops import attention
+from tests.loops import attention_scene as scenes
+from tests.loops.attention_scene import Shape
 
-LAYERS, PAGE_TOKENS, KV_HEADS, GROUP, HEAD_DIM = 2, 16, 2, 3, 8
-PAGES, TABLE_PAGES = 64, 24
-LAYER = 1
+every_kind = pytest.mark.parametrize("kind", scenes.KINDS)
+every_mode = pytest.mark.parametrize("mode", ["decode", "prefill"])
 
-_attend = jax.jit(lambda pool, rows, queries: attention.attend(pool, LAYER, rows, queries))
-_write = jax.jit(lambda pool, rows, keys, values: attention.write(pool, 1, rows, keys, values))
-
-
-def scene(positions: list[int]) -> tuple[np.ndarray, attention.Rows, np.ndarray]:
-    """A random pool, a row per position with pages of its own, and queries."""
-    rng = np.random.default_rng(0)
-    pool = rng.normal(size=(PAGES, LAYERS, 2, PAGE_TOKENS, KV_HEADS, HEAD_DIM))
-    queries = rng.normal(size=(len(positions), KV_HEADS, GROUP, HEAD_DIM))
-    tables = np.zeros((len(positions), TABLE_PAGES), np.int32)
-    pages = rng.permutation(np.arange(1, PAGES))
-    for row, position in enumerate(positions):
-        needed = position // PAGE_TOKENS + 1
-        tables[row, :needed], pages = pages[:needed], pages[needed:]
-    rows = attention.Rows(
-        jnp.zeros(len(positions), jnp.int32), jnp.asarray(positions, jnp.int32), jnp.asarray(tables)
-    )
-    return pool.astype(np.float32), rows, queries.astype(np.float32)
+# A lone token, edges of pages and of blocks, several blocks, and more than one segment.
+POSITIONS = [0, 15, 16, 127, 128, 300, 700]
+TOLERANCE = {"float32": 1e-5, "bfloat16": 1e-2}
 
 
-def dense(pool: np.ndarray, table: np.ndarray, position: int, queries: np.ndarray) -> np.ndarray:
-    """One row: `[kv_heads, group, head_dim]`."""
-    keys, values = (
-        np.concatenate(pool[table, LAYER, side])[: position + 1].astype(np.float64)
-        for side in (0, 1)
-    )
-    scores = np.einsum("kgd,tkd->kgt", queries, keys) / np.sqrt(HEAD_DIM)
-    weights = np.exp(scores - scores.max(-1, keepdims=True))
-    return np.einsum("kgt,tkd->kgd", weights / weights.sum(-1, keepdims=True), values)
+@every_kind
+@pytest.mark.parametrize(
+    ("shape", "window"),
+    [
+        (Shape(), 0),
+        (Shape(), 1),
+        (Shape(head_dim=8, group=2, kv_heads=4), 20),
+        (Shape(dtype="bfloat16"), 0),
+        (Shape(kv_heads=1, group=1, head_dim=128, dtype="bfloat16"), 200),
+        (Shape(kv_heads=1, group=7, head_dim=256, page_tokens=64), 0),
+        (Shape(kv_heads=3, group=1, head_dim=80, page_tokens=6), 600),
+        (Shape(kv_heads=1, group=2, head_dim=48, page_tokens=100), 0),
+    ],
+)
+def test_rows_attend_to_their_own_past(kind, shape, window):
+    given = scenes.scene(POSITIONS, shape)
+    found, after = scenes.attend(kind, given, window=window)
+    for row, attended in enumerate(found.astype(np.float64)):
+        expected = scenes.dense(given, row, window=window)
+        error = np.abs(attended - expected).max() / np.abs(expected).max()
+        assert error < TOLERANCE[shape.dtype], f"row {row}"
+    # Page 0 is scratch, where masked rows write.
+    np.testing.assert_array_equal(scenes.bits(after[1:]), scenes.bits(given.written[1:]))
+    again, _ = scenes.attend(kind, given, mode="prefill", window=window)
+    np.testing.assert_array_equal(scenes.bits(again), scenes.bits(found))
 
 
-def test_rows_attend_to_their_own_past():
-    # A lone token, edges of pages and of blocks, and more than two blocks.
-    pool, rows, queries = scene([0, 15, 16, 127, 128, 300])
-    found = _attend(pool, rows, queries)
-    for row, (table, position) in enumerate(zip(rows.tables, rows.positions, strict=True)):
-        expected = dense(pool, np.asarray(table), int(position), queries[row])
-        np.testing.assert_allclose(found[row], expected, atol=1e-5)
+@every_kind
+@pytest.mark.parametrize("window", [0, 40])
+def test_chunks_of_a_prompt_get_the_bits_of_decoding_it(kind, window):
+    """Rows of one session, which share pages, whichever of them are computed together."""
+    given = scenes.scene(range(490, 521), one_session=True)
+
+    def attend(mode: str, rows: int) -> np.ndarray:
+        found, pool = [], given.pool
+        for first in range(0, 31, rows):
+            chunk = range(first, min(first + rows, 31))
+            attended, pool = scenes.attend(kind, given, chunk, mode=mode, window=window, pool=pool)
+            found.append(attended)
+        return scenes.bits(np.concatenate(found))
+
+    expected = attend("decode", 1)
+    for rows in (3, 16):
+        np.testing.assert_array_equal(attend("prefill", rows), expected)
 
 
-def test_a_long_row_changes_no_bit_of_a_short_one():
-    pool, rows, queries = scene([3, 100, 40, 300])
-    found = np.asarray(_attend(pool, rows, queries))
-    short = rows._replace(positions=rows.positions.at[3].set(0))
-    np.testing.assert_array_equal(np.asarray(_attend(pool, short, queries))[:3], found[:3])
+@every_kind
+@every_mode
+def test_batch_mates_change_no_bit(kind, mode):
+    given = scenes.scene([3, 100, 40, 600])
+    found, _ = scenes.attend(kind, given, mode=mode)
+    for rows in ([0], [2, 1, 0], [3, 0]):
+        fewer, _ = scenes.attend(kind, given, rows, mode=mode)
+        np.testing.assert_array_equal(scenes.bits(fewer), scenes.bits(found[rows]))
 
 
-def test_what_lies_past_a_rows_position_is_not_read():
-    pool, rows, queries = scene([20, 130])
-    found = np.asarray(_attend(pool, rows, queries))
+@every_kind
+@every_mode
+def test_what_a_row_does_not_see_may_be_anything(kind, mode):
+    """Past its position, before its window, in the scratch page."""
+    given = scenes.scene([20, 130])
+    found, _ = scenes.attend(kind, given, mode=mode, window=30)
+    spoilt = given.pool.copy()
+    spoilt[0] = np.nan
     for row, position in ((0, 20), (1, 130)):
-        last = int(rows.tables[row, position // PAGE_TOKENS])
-        pool[last, :, :, position % PAGE_TOKENS + 1 :] = np.nan
-    pool[0] = np.nan
-    np.testing.assert_array_equal(np.asarray(_attend(pool, rows, queries)), found)
+        last = given.tables[row, position // 16]
+        spoilt[last, :, :, position % 16 + 1 :] = np.nan
+    spoilt[given.tables[1, :6]] = np.nan
+    spoilt[given.tables[1, 6], :, :, :5] = np.nan  # the first that is seen is 101
+    again, _ = scenes.attend(kind, given, mode=mode, window=30, pool=spoilt)
+    np.testing.assert_array_equal(scenes.bits(again), scenes.bits(found))
 
 
-def test_writing_touches_one_slot_a_row():
-    pool, rows, _ = scene([0, 15, 40])
-    keys = np.full((3, KV_HEADS, HEAD_DIM), 7.0, np.float32)
-    expected = pool.copy()
-    for row, position in enumerate((0, 15, 40)):
-        page = int(rows.tables[row, position // PAGE_TOKENS])
-        expected[page, 1, 0, position % PAGE_TOKENS] = 7.0
-        expected[page, 1, 1, position % PAGE_TOKENS] = -7.0
-    np.testing.assert_array_equal(_write(pool, rows, keys, -keys), expected)
+@every_kind
+def test_a_nan_that_a_row_sees_is_not_hidden(kind):
+    given = scenes.scene([40, 40])
+    given.pool[given.tables[0, 1], scenes.LAYER, 0, 5] = np.nan
+    found, _ = scenes.attend(kind, given)
+    assert np.isnan(found[0]).all()
+    assert not np.isnan(found[1]).any()
+
+
+@every_kind
+def test_large_scores_overflow_nowhere(kind):
+    given = scenes.scene([300])
+    given.queries[:] *= 1e4
+    found, _ = scenes.attend(kind, given)
+    np.testing.assert_allclose(found[0], scenes.dense(given, 0), atol=1e-4)
 
 
 def test_blocks_are_whole_pages():
