@@ -17,6 +17,7 @@
 #include "core/status.h"
 #include "core/store.h"
 #include "cuda/driver.h"
+#include "cuda/flags.h"
 #include "cuda/host_memory.h"
 #include "cuda/reaper.h"
 #include "cuda/runtime.h"
@@ -90,11 +91,12 @@ Status CheckDevice(int device) {
   return device == kHostDevice ? Status{} : CheckOrdinal(device);
 }
 
-// What handlers need of the driver is looked for here, where its lack is an error that harms
+// What handlers need of CUDA is made here, where its lack is an error that harms
 // nobody: a handler that fails takes the pool with it.
 Result<std::unique_ptr<Copier>> MakeCopier(int, const std::vector<int>&) {
   AQUA_RETURN_IF_ERROR(CheckOrdinal(0));
   AQUA_RETURN_IF_ERROR(TheDriver().status());
+  AQUA_RETURN_IF_ERROR(FlagPool::The().Prepare());
   return std::unique_ptr<Copier>(std::make_unique<StreamCopier>());
 }
 

@@ -111,8 +111,6 @@ Status Copy(const Job& job, cudaStream_t stream) {
 
 }  // namespace
 
-void SetBatchRangesMin(int ranges) { batch_ranges_min = ranges; }
-
 Result<std::shared_ptr<Gate>> StreamGate::Record(cudaStream_t stream) {
   cudaStreamCaptureStatus capture = cudaStreamCaptureStatusNone;
   AQUA_RETURN_IF_CUDA_ERROR(cudaStreamIsCapturing(stream, &capture));
@@ -316,6 +314,9 @@ Status StreamCopier::Lane::Open() {
   return {};
 }
 
+StreamCopier::StreamCopier() = default;
+StreamCopier::~StreamCopier() { Join(); }
+
 void StreamCopier::Start(Job job) {
   const std::lock_guard<std::mutex> lock(mutex_);
   std::unique_ptr<Lane>& lane = lanes_[{job.source_device, job.target_device}];
@@ -333,3 +334,8 @@ void StreamCopier::Join() {
 }
 
 }  // namespace aqua
+
+int64_t aqua_cuda_set_batch_ranges_min(int32_t ranges) {
+  aqua::batch_ranges_min = ranges;
+  return 0;
+}

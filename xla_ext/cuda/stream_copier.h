@@ -25,6 +25,7 @@
 #include <mutex>
 #include <utility>
 
+#include "aqua.h"
 #include "core/copier.h"
 #include "core/status.h"
 #include "cuda/runtime.h"
@@ -48,8 +49,8 @@ class StreamGate final : public Gate {
 
 class StreamCopier final : public Copier {
  public:
-  StreamCopier() = default;
-  ~StreamCopier() override { Join(); }
+  StreamCopier();
+  ~StreamCopier() override;  // joins
 
   // A pair without peer access fails with AQUA_UNAVAILABLE: CUDA would copy through the host and
   // say nothing.
@@ -64,10 +65,13 @@ class StreamCopier final : public Copier {
   std::map<std::pair<int, int>, std::unique_ptr<Lane>> lanes_;
 };
 
-// Jobs of at least this many ranges go to CUDA as one batch, where it knows batches; 0: none do.
-// For measurements; any time.
+// Jobs of at least this many ranges go to CUDA as one batch, where it knows batches.
 constexpr int kBatchRangesMin = 4;
-void SetBatchRangesMin(int ranges);
 
 }  // namespace aqua
+
+// Another number than kBatchRangesMin, from now on; 0: no batches. Of the CUDA library alone, for
+// measurements.
+extern "C" AQUA_EXPORT int64_t aqua_cuda_set_batch_ranges_min(int32_t ranges);
+
 #endif  // AQUA_CUDA_STREAM_COPIER_H_
