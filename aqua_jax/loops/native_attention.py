@@ -24,7 +24,7 @@ from aqua_jax.control import errors
 from aqua_jax.loops import attention, forward
 from aqua_jax.memory import native
 
-HEAD_DIM_UNIT, HEAD_DIM_MAX = 16, 256
+HEAD_DIM_UNIT, HEAD_DIM_MAX = 8, 256
 GROUP_MAX = 64
 DTYPES = ("float32", "bfloat16")
 

@@ -21,10 +21,12 @@ int WidestLanes() {
 
 }  // namespace
 
-const Kernel* FindKernel(ElementType type, int lanes) {
+const Kernel* FindKernel(ElementType type, int64_t head_dim, int lanes) {
   static const int widest = WidestLanes();
-  if (lanes == 0) lanes = widest;
-  if (lanes > widest) return nullptr;
+  if (lanes == 0) {
+    for (lanes = widest; lanes > 4 && head_dim % lanes != 0;) lanes /= 2;
+  }
+  if (lanes < 1 || lanes > widest || head_dim % lanes != 0) return nullptr;
 #if defined(__x86_64__)
   if (lanes == 16) return Avx512Kernel(type);
   if (lanes == 8) return Avx2Kernel(type);

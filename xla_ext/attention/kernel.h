@@ -21,7 +21,7 @@ namespace aqua {
 constexpr int64_t kSegmentTokens = 512;
 constexpr int64_t kTileRowsMax = 16;
 constexpr int64_t kTileQueriesMax = 64;  // of one head: rows by group
-constexpr int64_t kHeadDimUnit = 16, kHeadDimMax = 256;
+constexpr int64_t kHeadDimUnit = 8, kHeadDimMax = 256;
 constexpr int64_t kGroupMax = kTileQueriesMax;
 
 enum class ElementType { kFloat32, kBfloat16 };
@@ -78,9 +78,9 @@ static inline int64_t VisitScratchFloats(const Tile& tile) {
   return tile.rows * tile.shape->group * kScoreFloats;
 }
 
-// The kernel of this machine, chosen once; lanes 4, 8 or 16 asks for one. Null: not on this machine
-// or not in this build.
-const Kernel* FindKernel(ElementType type, int lanes);
+// The kernel with the widest vectors that this machine has and that divide head_dim, always the
+// same. lanes 4, 8 or 16 asks for one; null: not on this machine, not in this build, or no divisor.
+const Kernel* FindKernel(ElementType type, int64_t head_dim, int lanes);
 
 // One per file that is built for its vectors; all but the first for x86-64 alone.
 const Kernel* PortableKernel(ElementType type);

@@ -46,10 +46,12 @@ Result<std::unique_ptr<AttentionTask>> AttentionTask::Make(const AttentionCall& 
                                                            const StoreTable& stores,
                                                            int64_t threads) {
   AQUA_RETURN_IF_ERROR(CheckShape(call));
-  const Kernel* kernel = FindKernel(call.type, call.lanes);
+  const Kernel* kernel = FindKernel(call.type, call.shape.head_dim, call.lanes);
   if (kernel == nullptr) {
-    return AQUA_ERROR(AQUA_UNAVAILABLE, "vectors of %d floats: not on this machine or not built",
-                      call.lanes);
+    return AQUA_ERROR(AQUA_UNAVAILABLE,
+                      "vectors of %d floats for head_dim %lld: expected 4, 8 or 16, as this machine "
+                      "has and as divide it, or 0 for the widest of them",
+                      call.lanes, Long{call.shape.head_dim});
   }
   std::unique_ptr<AttentionTask> task(new AttentionTask(call, kernel));
   AQUA_RETURN_IF_ERROR(task->CheckRows(stores));
