@@ -12,10 +12,12 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
+import pytest
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import tickets, types
 from aqua_jax.loops import prompt, text
+from aqua_jax.memory import native
 from models import llama, shapes
 
 PAGE_TOKENS = 16
@@ -34,8 +36,13 @@ def model() -> llama.CausalLlama:
     return llama.CausalLlama(shapes.TINY, seed=1)
 
 
-def runner(*, shards: int = 1, **limits: int | bool) -> text.TextRunner:
-    """A runner that is shared by all tests which ask for the same."""
+def runner(*, shards: int = 1, **limits: int | bool | str) -> text.TextRunner:
+    """A runner that is shared by all tests which ask for the same.
+
+    Skips the test when it asks for native attention and the library is not there.
+    """
+    if limits.get("attention") == "native" and (reason := native.missing_reason()):
+        pytest.skip(reason)
     return _runner(shards, dataclasses.replace(LIMITS, **limits))
 
 

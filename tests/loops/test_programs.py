@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aqua_jax.loops import attention, lanes, programs, steps, text
-from tests.loops import harness
+from aqua_jax.loops import lanes, programs, steps, text
+from tests.loops import attention_scene, harness
 
 # Not the harness's number of pages: the pool's shape must be found nowhere else in the program.
 SIZES = steps.Sizes(
@@ -23,15 +23,18 @@ SIZES = steps.Sizes(
 
 
 @functools.cache
-def compiled(compiling: Callable[..., programs.Program], shards: int) -> programs.Program:
+def compiled(
+    compiling: Callable[..., programs.Program], shards: int, kind: str = "xla"
+) -> programs.Program:
     mesh = text.tensor_mesh(jax.devices()[:shards])
-    return compiling(harness.model(), SIZES, mesh, attention.GatherAttention())
+    return compiling(harness.model(), SIZES, mesh, attention_scene.implementation(kind))
 
 
 @pytest.mark.parametrize("shards", [1, 2])
+@pytest.mark.parametrize("kind", ["xla", "native"])
 @pytest.mark.parametrize("compiling", [programs.compile_prefill, programs.compile_decode])
-def test_no_program_copies_the_pool(compiling, shards):
-    program = compiled(compiling, shards)
+def test_no_program_copies_the_pool(compiling, kind, shards):
+    program = compiled(compiling, shards, kind)
     pages, layers, *rest, kv_heads, head_dim = programs.pool_shape(harness.model(), SIZES)
     sides, page_tokens = rest
     shape = f"{pages},{layers},{sides},{page_tokens},{kv_heads // shards},{head_dim}"

@@ -8,12 +8,19 @@ import numpy as np
 import pytest
 
 from aqua_jax.control import errors, types
-from aqua_jax.loops import prompt, slices, steps
+from aqua_jax.loops import native_attention, prompt, slices, steps
 
 SIZES = steps.Sizes(
     pages=20, page_tokens=4, table_pages=8, lanes=16, chunk_rows=32, steps_max=8,
     prefill_tile_rows=16, decode_tile_rows=16,
 )  # fmt: skip
+
+# Space 5 of the control plane is store slot 9 of the native library.
+ARENAS = {5: native_attention.Arena(store_slot=9, pages=3)}
+
+
+def away(index: int, *, space: int = 5) -> int:
+    return types.away_entry(types.Place(space, index))
 
 
 def plan(lane: int, known: int, **fields: object) -> types.LanePlan:
@@ -27,7 +34,7 @@ def plan(lane: int, known: int, **fields: object) -> types.LanePlan:
 def check(*plans: types.LanePlan, steps: int | None = None) -> None:
     most = max((each.steps for each in plans), default=0)
     batch = types.Batch(plans, most if steps is None else steps)
-    slices.check_batch(batch, lanes=4, pages=20, page_tokens=4, steps_max=8)
+    slices.check_batch(batch, lanes=4, pages=20, page_tokens=4, steps_max=8, arenas=ARENAS)
 
 
 def test_rows_are_packed_densely():
@@ -71,6 +78,15 @@ def test_decode_operands():
         assert views["token"][:4].tolist() == ([0, 104, 0, 105] if seats else [0] * 4)
 
 
+def test_pages_in_arenas_are_named_as_the_library_does():
+    pages = [away(2), 4, away(0), 5]
+    one = plan(1, 15, first=14, steps=2, pages=pages)
+    check(one)
+    operands = steps.decode_operands(SIZES)
+    views = operands.views(slices.pack_decode(operands, [one], seats=True, arenas=ARENAS))
+    assert views["tables"][1, :4].tolist() == [~(9 << 24 | 2), 4, ~(9 << 24), 5]
+
+
 @pytest.mark.parametrize(
     ("plans", "message"),
     [
@@ -86,6 +102,13 @@ def test_decode_operands():
         ([plan(0, 5, first=4, steps=8, pages=[1, 2])], "may write 12 units"),
         ([plan(0, 5, prefill=5, pages=[1, 0])], "a page outside 1 to 19"),
         ([plan(0, 5, prefill=5, pages=[1, 20])], "a page outside 1 to 19"),
+        (
+            [plan(0, 9, first=8, steps=1, pages=[away(0, space=6), 2, 3])],
+            r"page 0 is in space 6, which this runner cannot attend in place: .* one of \[5\]",
+        ),
+        ([plan(0, 9, first=8, steps=1, pages=[1, away(3), 3])], "page 1 is slot 3 of space 5"),
+        ([plan(0, 9, first=8, steps=1, pages=[1, 2, away(0)])], "it may write to page 2, which is"),
+        ([plan(0, 9, first=7, prefill=2, pages=[1, away(0), 2])], "it may write to page 1"),
     ],
 )
 def test_batches_that_must_not_start(plans, message):

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import random
+from collections.abc import Iterator
 
 import jax
 import numpy as np
 import pytest
 
 from aqua_jax.control import errors, types
-from aqua_jax.loops import prompt, text
+from aqua_jax.loops import native_attention, prompt, text
+from aqua_jax.memory import native
 from tests.loops import harness
 
 SAMPLED = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "seed": 7}
@@ -19,22 +22,23 @@ LONG = 150
 
 
 @functools.cache
-def decoded(shards: int) -> tuple[list[int], np.ndarray]:
+def decoded(shards: int, attention: str = "xla") -> tuple[list[int], np.ndarray]:
     """A session that was decoded from its first token on: its ids, and the bits of its KV."""
-    run = harness.runner(shards=shards)
+    run = harness.runner(shards=shards, attention=attention)
     who = harness.seat(1, range(1, 12), max_tokens=LONG, **SAMPLED)
     harness.decode(run, who, 2, 32)
     assert len(who.tokens) == LONG
     return [*who.session.request.payload.prompt_ids, *who.tokens], harness.kv(run, who)
 
 
+@pytest.mark.parametrize("attention", text.ATTENTIONS)
 @pytest.mark.parametrize(
     ("shards", "rows", "chunk_units"),
-    [(1, 16, 64), (1, 37, 64), (1, 64, 64), (1, 128, 64), (1, 150, 128), (2, 37, 64), (4, 37, 64)],
+    [(1, 16, 64), (1, 37, 64), (1, 64, 64), (1, 128, 64), (1, 150, 128), (4, 37, 64)],
 )
-def test_kv_bits_of_prefill_equal_those_of_decode(shards, rows, chunk_units):
-    ids, expected = decoded(shards)
-    run = harness.runner(shards=shards, chunk_units=chunk_units)
+def test_kv_bits_of_prefill_equal_those_of_decode(shards, rows, chunk_units, attention):
+    ids, expected = decoded(shards, attention)
+    run = harness.runner(shards=shards, chunk_units=chunk_units, attention=attention)
     who = harness.Seat(prompt.text_request(ids[:LONG], max_tokens=1), range(20, 30))
     harness.prefill(run, who, 1, rows)
     np.testing.assert_array_equal(harness.kv(run, who), expected)
@@ -56,19 +60,22 @@ def test_kv_bits_do_not_depend_on_the_company():
     np.testing.assert_array_equal(harness.kv(run, who), expected)
 
 
-def test_shards_compute_the_same_but_for_rounding():
+@pytest.mark.parametrize("attention", text.ATTENTIONS)
+def test_shards_compute_the_same_but_for_rounding(attention):
     whole = decoded(1)[1].view(np.float32)
-    for shards in (2, 4):
-        ids, bits = decoded(shards)
+    for shards in (1, 4):
+        ids, bits = decoded(shards, attention)
         assert ids == decoded(1)[0]
         np.testing.assert_allclose(bits.view(np.float32), whole, atol=1e-4, rtol=1e-4)
 
 
-@pytest.mark.parametrize("shards", [1, 4])
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_tokens_do_not_depend_on_the_schedule(seed, shards):
+@pytest.mark.parametrize(
+    ("seed", "shards", "attention"),
+    [(0, 1, "xla"), (1, 1, "xla"), (2, 4, "xla"), (3, 1, "native"), (4, 4, "native")],
+)
+def test_tokens_do_not_depend_on_the_schedule(seed, shards, attention):
     """Random slices, lanes, company, moves of pages and recomputation change no token."""
-    run = harness.runner(shards=shards)
+    run = harness.runner(shards=shards, attention=attention)
     expected = [who.tokens for who in _sessions() if _run_alone(run, who)]
     rng = random.Random(seed)
     seats = _sessions()
@@ -144,9 +151,10 @@ def test_each_lane_has_its_own_limit_of_steps():
     assert seats[0].tokens == seats[1].tokens[:2]
 
 
-def test_a_token_does_not_leak_from_the_pages_of_another():
+@pytest.mark.parametrize("attention", text.ATTENTIONS)
+def test_a_token_does_not_leak_from_the_pages_of_another(attention):
     """Pages full of NaN, as a broken session might leave them, change nothing."""
-    run = harness.runner()
+    run = harness.runner(attention=attention)
     clean = harness.seat(20, range(1, 5))
     harness.prefill(run, clean, 0, 20)
     harness.decode(run, clean, 0, 32)
@@ -157,6 +165,28 @@ def test_a_token_does_not_leak_from_the_pages_of_another():
     harness.decode(run, who, 1, 32)
     assert who.tokens == clean.tokens
     run.pool.write(pages, np.zeros((4, *run.pool.page_shape), np.float32))
+
+
+def test_only_native_attention_reaches_arenas():
+    with pytest.raises(errors.ConfigError, match="attention='xla': use 'native'"):
+        harness.runner().attend_in(1, native_attention.Arena(store_slot=0, pages=1))
+
+
+@pytest.mark.parametrize("shards", [1, 4])
+def test_pages_in_an_arena_are_attended_in_place(shards):
+    """A session half of whose pages are in an arena, and not in the pool: the same tokens."""
+    run = harness.runner(shards=shards, attention="native")
+    whole = harness.seat(100, range(1, 10), max_tokens=30)
+    harness.prefill(run, whole, 0, 100)
+    harness.decode(run, whole, 0, 32)
+
+    who = harness.seat(100, range(11, 20), max_tokens=30)
+    harness.prefill(run, who, 1, 100)
+    with attended_in_place(run, space=7, pages=who.pages[:4]) as entries:
+        who.pages[:4] = entries
+        who.leave()
+        harness.decode(run, who, 2, 9)
+    assert who.tokens == whole.tokens
 
 
 def test_without_exactness_the_tokens_are_plausible():
@@ -213,12 +243,38 @@ def test_a_ticket_is_collected_once():
         ({"chunk_units": 16}, "chunk_units is 16: expected a multiple of 16, at least 32"),
         ({"units_max": 250}, "units_max is 250: expected a multiple of 16"),
         ({"lanes": 0}, "lanes is 0: expected at least 1"),
+        ({"attention": "naitve"}, r"unknown attention 'naitve' \(did you mean 'native'\?\)"),
         ({"shards": 3}, "kv_heads=4, which 3 tensor-parallel shards do not divide"),
     ],
 )
 def test_limits_that_cannot_be(limits, message):
     with pytest.raises(errors.ConfigError, match=message):
         harness.runner(**limits)
+
+
+@contextlib.contextmanager
+def attended_in_place(run: text.TextRunner, *, space: int, pages: list[int]) -> Iterator[list[int]]:
+    """Moves pages to an arena in ordinary memory; their entries. NaN stays behind."""
+    library = native.load()
+    parts = len(run.pool.addresses)
+    kept = run.pool.snapshot(pages)
+    memory = [np.ascontiguousarray(part) for part in np.split(kept, parts, axis=4)]
+    stores = [
+        library.store_register(
+            label, bases, devices=[-1] * parts, pages=count, page_bytes=run.page_bytes // parts
+        )
+        for label, bases, count in (
+            ("pool", run.pool.addresses, run.pages),
+            ("arena", [part.ctypes.data for part in memory], len(pages)),
+        )
+    ]
+    run.pool.write(pages, np.full_like(kept, np.nan))
+    arena = native_attention.Arena(library.store_slot(stores[1]), len(pages))
+    run.attend_in(space, arena)
+    yield [types.away_entry(types.Place(space, index)) for index in range(len(pages))]
+    for store in stores:
+        library.store_retire(store, "the test is over")
+    run.pool.write(pages, np.zeros_like(kept))
 
 
 def _break(array: jax.Array) -> None:
