@@ -21,14 +21,16 @@ thousands of pages free of any work a page.
 Example: a session in dispatch 7 is aborted while copy 3 still reads page 5.
 `release([5], owner, 7)` leaves 5 PENDING; `end_copy(3)` leaves it PENDING;
 `complete_dispatch(7)` makes it FREE.
+
+Pages are handed out in runs of neighbours (`runs.py`), a session's new ones
+behind those it has, so that what moves together lies together.
 """
 
 from __future__ import annotations
 
-import heapq
 from collections.abc import Iterable, Sequence
 
-from aqua_jax.control import errors
+from aqua_jax.control import errors, runs
 
 
 class PagePool:
@@ -47,7 +49,7 @@ class PagePool:
         self.pages = pages
         self.reserved = reserved
         self.completed_dispatch = 0
-        self._free = list(range(reserved, pages))  # a heap: low pages first keeps runs long
+        self._free = runs.FreeRuns(reserved, pages)
         self._owned_count = 0
         self._owners: list[dict[int, int]] = [{} for _ in range(pages)]
         self._readers = [0] * pages
@@ -56,7 +58,7 @@ class PagePool:
         self._is_free = [False] * reserved + [True] * (pages - reserved)
         self._reads: dict[int, tuple[int, ...]] = {}
         self._writes: dict[int, tuple[int, ...]] = {}
-        self._waiting_dispatch: list[tuple[int, int]] = []  # heap of (dispatch, page)
+        self._waiting: dict[int, list[int]] = {}  # dispatch in flight -> pages without an owner
 
     @property
     def capacity(self) -> int:
@@ -66,29 +68,33 @@ class PagePool:
     @property
     def free_count(self) -> int:
         """FREE pages: can be acquired now."""
-        return len(self._free)
+        return self._free.count
 
     @property
     def used_count(self) -> int:
         """Pages that are owned or PENDING."""
-        return self.capacity - len(self._free)
+        return self.capacity - self._free.count
 
     @property
     def pending_count(self) -> int:
         """Pages without an owner that turn FREE once their tickets and dispatches complete."""
-        return self.capacity - len(self._free) - self._owned_count
+        return self.capacity - self._free.count - self._owned_count
 
-    def acquire(self, owner: int, count: int) -> list[int]:
-        """FREE -> OWNED for `count` pages. Raises InternalError when fewer are FREE."""
-        if count > len(self._free):
+    def acquire(self, owner: int, count: int, *, after: int = -1) -> list[int]:
+        """FREE -> OWNED for `count` pages, in runs as long as there are.
+
+        after: a page that they should follow; -1: none. Raises InternalError when fewer are FREE.
+        """
+        if count > self._free.count:
             raise errors.InternalError(
-                f"acquire({count}) with {len(self._free)} FREE pages in space {self.space}:"
+                f"acquire({count}) with {self._free.count} FREE pages in space {self.space}:"
                 " check free_count first"
             )
-        taken = [heapq.heappop(self._free) for _ in range(count)]
+        taken = self._free.take(count, after=after)
+        is_free, owners = self._is_free, self._owners
         for page in taken:
-            self._is_free[page] = False
-            self._owners[page][owner] = 1
+            is_free[page] = False
+            owners[page][owner] = 1
         self._owned_count += count
         return taken
 
@@ -106,8 +112,11 @@ class PagePool:
 
         last_dispatch: the latest dispatch of this owner that may read or write the pages.
         """
+        all_owners, busy_until = self._owners, self._busy_until
+        waits = last_dispatch > self.completed_dispatch
+        given_up: list[int] = []
         for page in pages:
-            owners = self._owners[page]
+            owners = all_owners[page]
             count = owners.get(owner, 0)
             if not count:
                 raise errors.InternalError(
@@ -118,9 +127,15 @@ class PagePool:
                 owners[owner] = count - 1
             else:
                 del owners[owner]
-                self._owned_count -= not owners
-            self._busy_until[page] = max(self._busy_until[page], last_dispatch)
-            self._free_if_idle(page)
+                if not owners:
+                    given_up.append(page)
+            if waits:
+                busy_until[page] = max(busy_until[page], last_dispatch)
+        self._owned_count -= len(given_up)
+        if waits:
+            self._waiting.setdefault(last_dispatch, []).extend(given_up)
+        else:
+            self._free_if_idle(given_up)
 
     def begin_read(self, pages: Sequence[int], ticket: int) -> None:
         """A copy out of `pages` was submitted: they stay as they are until `end_copy(ticket)`."""
@@ -151,19 +166,19 @@ class PagePool:
 
     def end_copy(self, ticket: int) -> None:
         """The copy completed or failed: its pages lose this reader or writer."""
-        for page in self._reads.pop(ticket, ()):
+        read, written = self._reads.pop(ticket, ()), self._writes.pop(ticket, ())
+        for page in read:
             self._readers[page] -= 1
-            self._free_if_idle(page)
-        for page in self._writes.pop(ticket, ()):
+        for page in written:
             self._writer[page] = 0
-            self._free_if_idle(page)
+        self._free_if_idle(read)
+        self._free_if_idle(written)
 
     def complete_dispatch(self, dispatch: int) -> None:
         """Dispatches complete in order: `dispatch` and all before it no longer touch any page."""
         self.completed_dispatch = max(self.completed_dispatch, dispatch)
-        waiting = self._waiting_dispatch
-        while waiting and waiting[0][0] <= self.completed_dispatch:
-            self._free_if_idle(heapq.heappop(waiting)[1])
+        for number in sorted(n for n in self._waiting if n <= self.completed_dispatch):
+            self._free_if_idle(self._waiting.pop(number))
 
     def is_free(self, page: int) -> bool:
         """True when the page can be acquired."""
@@ -175,9 +190,11 @@ class PagePool:
 
     def check_integrity(self) -> None:
         """Invariant 1 over every page. Raises InternalError with the first violation."""
-        if sorted(self._free) != [p for p in range(self.pages) if self._is_free[p]]:
+        self._free.check_integrity()
+        listed = [page for first, last in self._free.runs() for page in range(first, last + 1)]
+        if listed != [p for p in range(self.pages) if self._is_free[p]]:
             raise errors.InternalError(
-                f"space {self.space}: the free list and the free flags differ"
+                f"space {self.space}: the free runs and the free flags differ"
             )
         owned = sum(1 for owners in self._owners if owners)
         if owned != self._owned_count:
@@ -206,11 +223,22 @@ class PagePool:
             and self._busy_until[page] <= self.completed_dispatch
         )
 
-    def _free_if_idle(self, page: int) -> None:
-        if self._owners[page] or self._is_free[page]:
-            return
-        if self._is_idle(page):
-            self._is_free[page] = True
-            heapq.heappush(self._free, page)
-        elif self._busy_until[page] > self.completed_dispatch:
-            heapq.heappush(self._waiting_dispatch, (self._busy_until[page], page))
+    def _free_if_idle(self, pages: Iterable[int]) -> None:
+        """PENDING -> FREE for those of `pages` that nothing touches, run by run."""
+        is_free, owners, readers, writer = self._is_free, self._owners, self._readers, self._writer
+        first, last = 0, -1
+        for page in pages:
+            if is_free[page] or owners[page] or readers[page] or writer[page]:
+                continue  # whoever ends last looks again
+            busy_until = self._busy_until[page]
+            if busy_until > self.completed_dispatch:
+                self._waiting.setdefault(busy_until, []).append(page)
+                continue
+            is_free[page] = True
+            if page != last + 1:
+                if last >= first:
+                    self._free.give(first, last)
+                first = page
+            last = page
+        if last >= first:
+            self._free.give(first, last)

@@ -22,6 +22,29 @@ def test_low_pages_first_and_never_the_reserved() -> None:
     assert (pool.free_count, pool.used_count, pool.capacity) == (0, 4, 4)
 
 
+def test_new_pages_follow_those_before_where_they_can() -> None:
+    pool = make(8)
+    first = pool.acquire(OWNER, 2)
+    pool.acquire(OTHER, 1)
+    pool.release(pool.acquire(OTHER, 3), OTHER)
+    pool.release([3], OTHER)
+    assert pool.acquire(OWNER, 3, after=first[-1]) == [3, 4, 5]
+    pool.check_integrity()
+
+
+def test_released_pages_become_one_run_again_whatever_held_them() -> None:
+    pool = make(6)
+    taken = pool.acquire(OWNER, 6)
+    pool.begin_read(taken[2:4], ticket=3)
+    pool.release(taken[:4], OWNER)
+    pool.release(taken[4:], OWNER, last_dispatch=7)
+    pool.complete_dispatch(7)
+    pool.end_copy(3)
+    pool.check_integrity()
+    held = pool.acquire(OTHER, 1)
+    assert pool.acquire(OWNER, 5) == [page for page in taken if page not in held]
+
+
 def test_a_pool_must_have_pages_to_give() -> None:
     with pytest.raises(errors.ConfigError, match="ask for at least 2"):
         pages.PagePool(0, 1, reserved=1)
