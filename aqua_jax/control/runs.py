@@ -107,7 +107,7 @@ class FreeRuns:
         return first, last
 
     def _split(self, first: int, last: int, count: int) -> list[int]:
-        """Up to `count` indices from the low end of a run that was taken out; the rest goes back."""
+        """Up to `count` indices from the low end of a run taken out before; the rest goes back."""
         end = first + count
         if end <= last:
             self._insert(end, last)
