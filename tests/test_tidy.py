@@ -23,6 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 
 FILE_LINES_MAX = 450
 FUNCTION_LINES_MAX = 80
+COLUMNS_MAX = 100  # of native files; ruff sees to Python's
 
 TOP_FOLDERS = {"aqua_jax", "models", "xla_ext", "configs", "tests"}
 TOP_FILES = {
@@ -252,6 +253,45 @@ def test_sizes() -> None:
     assert not wrong, "find the two ideas and part them:\n" + "\n".join(wrong)
 
 
+def test_xla_ext_holds_cpp_and_cuda_alone() -> None:
+    suffixes = {".h", ".cc", ".cu", ".cuh"}
+    stray = [
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "xla_ext").rglob("*")
+        if path.is_file() and path.suffix not in suffixes and path.name != "CMakeLists.txt"
+    ]
+    assert not stray, f"no C++ and no CUDA: {stray}"
+    assert native_files(), "xla_ext is empty"
+
+
+def test_every_native_file_says_what_it_knows_and_is_of_a_size() -> None:
+    wrong = []
+    for path in native_files():
+        lines = (ROOT / path).read_text("utf-8").splitlines()
+        # Of a source with a header, the header says it.
+        header = (ROOT / path).with_suffix(".h")
+        if not lines[0].startswith("// ") and not (path.endswith(".cc") and header.is_file()):
+            wrong.append(f"{path} does not begin with a comment that says what it knows")
+        if len(lines) > FILE_LINES_MAX:
+            wrong.append(f"{path}: {len(lines)} lines, at most {FILE_LINES_MAX}")
+        wrong += [
+            f"{path}:{number}: {len(line)} columns, at most {COLUMNS_MAX}"
+            for number, line in enumerate(lines, 1)
+            if len(line) > COLUMNS_MAX
+        ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_a_header_is_guarded_by_its_path() -> None:
+    wrong = []
+    for path in native_files():
+        guard = f"AQUA_{path.removeprefix('xla_ext/').upper()}_"
+        guard = re.sub(r"[/.]", "_", guard).replace("AQUA_AQUA_", "AQUA_")
+        if path.endswith((".h", ".cuh")) and f"#define {guard}\n" not in (ROOT / path).read_text():
+            wrong.append(f"{path} lacks its guard, {guard}")
+    assert not wrong, "\n".join(wrong)
+
+
 def test_nothing_is_left_unfinished_or_tied_to_a_machine() -> None:
     wrong = [
         f"{path}:{number} {line.strip()}"
@@ -373,13 +413,18 @@ def expected_tests(path: str) -> list[str]:
     return [own, suite] if folder else [own]
 
 
+def native_files() -> list[str]:
+    """The C++ and CUDA files."""
+    return [path for path in text_files() if path.startswith("xla_ext/") and "CMake" not in path]
+
+
 def text_files() -> list[str]:
     """The files people read: sources, documents, build files."""
     inside = [
         path
         for folder in TOP_FOLDERS
         for path in (ROOT / folder).rglob("*")
-        if path.suffix in (".py", ".md", ".toml", ".cc", ".cu", ".h", ".txt")
+        if path.suffix in (".py", ".md", ".toml", ".cc", ".cu", ".cuh", ".h", ".txt")
     ]
     top = [ROOT / name for name in (*TOP_FILES, ".ci/run") if (ROOT / name).is_file()]
     return sorted(path.relative_to(ROOT).as_posix() for path in (*inside, *top))
