@@ -74,7 +74,7 @@ gpu-check: ## on a machine with an NVIDIA GPU: builds, tests and measures with i
 	@exec python3 -m tests.gpu_check $(ARGS)
 
 .PHONY: setup
-setup: $(VENV)/test.stamp $(VENV)/native.stamp ## the environment with everything for development, and nothing more
+setup: $(VENV)/test.stamp $(VENV)/native.stamp ## the environment and the native library, for development
 
 .PHONY: clean
 clean: ## removes environments, caches and results
