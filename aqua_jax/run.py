@@ -31,6 +31,7 @@ from aqua_jax.control import errors
 from aqua_jax.experiments import (
     benchmark,
     config_file,
+    link_checks,
     machine,
     manual,
     overrides,
@@ -126,8 +127,14 @@ def _run(order: _Order, console: rich.console.Console, stop: _Stop) -> int:
     jax.config.update("jax_num_cpu_devices", order.experiment.devices)
     if order.experiment.report.derivation:
         console.print(rich.text.Text(order.experiment.report.derivation))
+    path = order.trials[0].data_path()
+    if path.sentence:
+        console.print(rich.text.Text(path.sentence))
     console.print("compiling")
-    shared = order.trials[0].machine()
+    shared = order.trials[0].machine(path)
+    if shared.path is not path:  # the model does not suit it
+        console.print(rich.text.Text(shared.path.sentence))
+    _say_links(shared.links, console)
     reports = []
     try:
         for number, one in enumerate(order.trials):
@@ -149,6 +156,17 @@ def _run(order: _Order, console: rich.console.Console, stop: _Stop) -> int:
     if len(reports) > 1:
         tables.show_repeats(reports, console)
     return _INTERRUPTED if stop.asked else 0
+
+
+def _say_links(links: link_checks.Report, console: rich.console.Console) -> None:
+    """The links as a table, and which tiers are left out."""
+    for table in tables.links(links.rows, console.width):
+        console.print(table)
+    for tier, why in links.refused_tiers.items():
+        text = f"tier {tier} is left out of all arms: {why}"
+        console.print(rich.text.Text(text, style="bold red"))
+    if links.note:
+        console.print(rich.text.Text(links.note))
 
 
 def _run_trial(

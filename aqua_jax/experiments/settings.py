@@ -14,7 +14,10 @@ from typing import Any
 from aqua_jax.control import errors
 from aqua_jax.control.policies import base, registry
 
-MOVERS = ("reference", "xla")
+AUTO = "auto"  # the native one where its library is there, else the one through XLA
+MOVERS = (AUTO, "reference", "xla", "ffi")
+ATTENTIONS = (AUTO, "xla", "native")
+PROBES = ("cached", "always", "off")
 TIER_KINDS = ("peer", "host")
 DTYPES = ("float32", "bfloat16")
 _CHUNK_TOKENS_MIN = 32  # fewer rows run by another kernel, with other bits (`loops/text.py`)
@@ -145,24 +148,53 @@ class MoverFaults:
 class MemorySettings:
     """The pool and what stands behind it. tiers: name -> tier; peers are used before hosts.
 
-    pool_pages: scratch page included. mover: reference (numpy) or xla. verify:
+    pool_pages: scratch page included. mover: reference (numpy), xla, ffi (native)
+    or auto: ffi where the native library is there, else xla. attention: xla, native
+    or auto likewise. transfer_threads, transfer_cores: of the ffi mover on CPU, and
+    the cores to pin them to, comma-separated ("": none). probe: the speed of the
+    links at start-up: cached (measured once a machine), always or off; the bytes
+    that arrive are compared in any case but off. link_floor_gbps: a link below so
+    many GB/s in large copies is refused and its tier left out; 0: none is. verify:
     checksum every copy. faults: of the mover, by rate, for tests (`MoverFaults`).
     """
 
     pool_pages: int = 97
-    mover: str = "xla"
+    mover: str = AUTO
+    attention: str = AUTO
+    transfer_threads: int = 1
+    transfer_cores: str = ""
     tiers: Mapping[str, TierSettings] = dataclasses.field(default_factory=dict)
+    probe: str = "cached"
+    link_floor_gbps: float = 0.1
     verify: bool = False
     faults: MoverFaults = dataclasses.field(default_factory=MoverFaults)
 
     def __post_init__(self) -> None:
         _one_of("memory.mover", self.mover, MOVERS)
+        _one_of("memory.attention", self.attention, ATTENTIONS)
+        _one_of("memory.probe", self.probe, PROBES)
         _at_least("memory", self, 2, "pool_pages")
+        _at_least("memory", self, 1, "transfer_threads")
+        _at_least("memory", self, 0, "link_floor_gbps")
+        if not all(core.isdecimal() for core in self._core_texts):
+            raise errors.ConfigError(
+                f"memory.transfer_cores is {self.transfer_cores!r}; give numbers of cores,"
+                " comma-separated, e.g. 0,1"
+            )
         if self.faults.corrupt and not self.verify:
             raise errors.ConfigError(
                 "memory.faults.corrupt without memory.verify would let corrupt bytes through:"
                 " set memory.verify=True"
             )
+
+    @property
+    def cores(self) -> tuple[int, ...]:
+        """Those of `transfer_cores`."""
+        return tuple(int(core) for core in self._core_texts)
+
+    @property
+    def _core_texts(self) -> list[str]:
+        return [core.strip() for core in self.transfer_cores.split(",") if core.strip()]
 
     @property
     def nearest_first(self) -> list[tuple[str, TierSettings]]:

@@ -11,8 +11,18 @@ import pathlib
 from collections.abc import Callable
 from typing import Any
 
+import jax
+
 from aqua_jax.control import errors
-from aqua_jax.experiments import calibration, machine, overrides, recorder, replay, settings
+from aqua_jax.experiments import (
+    calibration,
+    data_path,
+    machine,
+    overrides,
+    recorder,
+    replay,
+    settings,
+)
 from aqua_jax.workloads import live, measure, records, report, shaping
 
 
@@ -43,10 +53,18 @@ class Trial:
             _check_shared(experiment, arm, name)
         self._drawn = replay.arrivals(experiment.workload, units_max=experiment.engine.units_max)
 
-    def machine(self) -> machine.Machine:
-        """Devices, memory and compiled programs for its arms; to be closed by the caller."""
-        made = machine.Machine(self.experiment, list(self.arms.values()))
+    def data_path(self) -> data_path.DataPath:
+        """Which mover and attention its arms get. Brings jax up. Raises NativeError."""
+        return data_path.resolve(list(self.arms.values()), jax.devices()[0].platform)
+
+    def machine(self, path: data_path.DataPath | None = None) -> machine.Machine:
+        """Devices, memory, compiled programs and probed links for its arms.
+
+        path: as `data_path` returned it. To be closed by the caller.
+        """
+        made = machine.Machine(self.experiment, list(self.arms.values()), path or self.data_path())
         made.warm_up()
+        made.check_links()
         return made
 
     def calibrate(self, shared: machine.Machine) -> float | None:
@@ -127,6 +145,8 @@ class Trial:
             config=overrides.as_json(self.experiment),
             devices=[str(device) for device in shared.devices],
             baselines=[name for name in named if name in ran],
+            links=shared.links.rows,
+            data_path=_data_path(shared),
         )
         report.check(value)
         return value
@@ -145,6 +165,12 @@ def _check_shared(whole: settings.Experiment, arm: settings.Experiment, name: st
                 f"arm {name!r} sets engine.{setting}, a size of the programs that all arms share:"
                 f" set config.engine.{setting}"
             )
+    for setting in ("attention", "probe", "link_floor_gbps"):
+        if getattr(arm.memory, setting) != getattr(whole.memory, setting):
+            raise errors.ConfigError(
+                f"arm {name!r} sets memory.{setting}: all arms share it;"
+                f" set config.memory.{setting}"
+            )
     for head, setting in (("engine", "lanes"), ("engine", "steps_max"), ("memory", "pool_pages")):
         value, most = (getattr(getattr(one, head), setting) for one in (arm, whole))
         if value > most:
@@ -152,6 +178,18 @@ def _check_shared(whole: settings.Experiment, arm: settings.Experiment, name: st
                 f"arm {name!r} sets {head}.{setting} to {value}; the programs that all arms share"
                 f" are made for {most}: raise config.{head}.{setting}"
             )
+
+
+def _data_path(shared: machine.Machine) -> dict[str, dict[str, str]]:
+    """What settings came to: movers, attention, tiers that are left out."""
+    choices = {
+        choice.setting: {"used": choice.used, "because": choice.because}
+        for choice in shared.path.choices.values()
+    }
+    return choices | {
+        f"memory.tiers.{tier}": {"used": "left out of all arms", "because": why}
+        for tier, why in shared.links.refused_tiers.items()
+    }
 
 
 def _sustained(

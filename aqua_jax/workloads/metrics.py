@@ -156,10 +156,29 @@ PROGRAM: Mapping[str, Metric] = {
 }
 
 LINK: Mapping[str, Metric] = {
-    "bytes_per_second": Metric("Bandwidth", "bytes/s", "bytes a second of large copies"),
-    "latency_seconds": Metric("Latency", "s", "seconds of the smallest copy"),
     "source": Metric("From", "", "where copies start"),
     "target": Metric("To", "", "where copies end"),
+    "mover": Metric("Mover", "", "what copied"),
+    "latency_seconds": Metric(
+        "Latency", "s", "from submission to completion of a copy of one page, the best of five"
+    ),
+    "bytes_per_second": Metric(
+        "Bandwidth", "bytes/s", "bytes a second of the largest copy that was timed"
+    ),
+    "plan_bytes_per_second.*": Metric(
+        "Copies of",
+        "bytes/s",
+        "bytes a second of a copy of this size, from submission to completion, the best of five",
+    ),
+    "compared_bytes": Metric("Compared", "bytes", "bytes of the pattern that was sent"),
+    "wrong_bytes": Metric("Wrong bytes", "", "bytes of the pattern that arrived changed"),
+    "kept": Metric("Kept", "", "the speed was measured in an earlier run on this machine"),
+    "refused": Metric("Refused", "", "why the link is not used; its tier is left out of all arms"),
+}
+
+DATA_PATH: Mapping[str, Metric] = {
+    "used": Metric("Used", "", "what the setting came to in this run"),
+    "because": Metric("Because", "", "why it came to that"),
 }
 
 BENCHMARK: Mapping[str, Metric] = {
@@ -183,6 +202,21 @@ BENCHMARK: Mapping[str, Metric] = {
     ),
     "pages_out_per_dispatch": Metric("Pages out", "", "pages copied to a tier, mean"),
     "pages_in_per_dispatch": Metric("Pages in", "", "pages copied back, mean"),
+    "xla_seconds": Metric(
+        "XLA", "s", "attention of one layer, or a whole decode step, by XLA: median over the run"
+    ),
+    "native_seconds": Metric("Native", "s", "the same by the native library"),
+    "native_speedup": Metric("Native over XLA", "ratio", "XLA's seconds over the native ones"),
+    "kv_bytes": Metric("KV read", "bytes", "keys and values that were read before any were again"),
+    "native_bytes_per_second": Metric(
+        "Native reads", "bytes/s", "keys and values read over the native seconds"
+    ),
+    "read_bytes_per_second": Metric(
+        "Memory reads",
+        "bytes/s",
+        "the largest number in as many bytes sought by a thread on every core, measured in turn",
+    ),
+    "read_share": Metric("Native over memory", "share", "of memory's rate that native reads reach"),
 }
 
 # Tables of a report and what stands in a row of each; `*` is a row's name.
@@ -193,6 +227,7 @@ SECTIONS: Mapping[str, Mapping[str, Metric]] = {
     "emulation.*": EMULATION,
     "programs.*.*": PROGRAM,
     "links.*": LINK,
+    "data_path.*": DATA_PATH,
     "benchmark.*": BENCHMARK,
 }
 

@@ -11,19 +11,18 @@ import math
 import numbers
 import os
 import pathlib
-import tempfile
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aqua_jax.control import errors
-from aqua_jax.workloads import chrome, environment, measure, metrics, records, webpage
+from aqua_jax.workloads import chrome, environment, files, measure, metrics, records, webpage
 
 SCHEMA_VERSION = 1
 EVIDENCE = ("measured", "emulated", "simulated")
 
 _COMMON = ("schema_version", "config", "evidence", "hardware", "versions")
 _REQUIRED = (*_COMMON, "arms", "comparisons")
-_OPTIONAL = ("tenants", "emulation", "programs", "links")
+_OPTIONAL = ("tenants", "emulation", "programs", "links", "data_path")
 _OF_BENCHMARK = (*_COMMON, "title", "benchmark")
 # Keys that an arm has only when there is something to say.
 _WHEN_TRUE = ("interrupted", "mover_errors")
@@ -36,12 +35,13 @@ def assemble(
     devices: Sequence[str],
     baselines: Sequence[str] = (),
     links: Mapping[str, Mapping[str, Any]] | None = None,
+    data_path: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """The value of `report.json`: plain JSON values only.
 
     devices: the jax devices in words. baselines: arms that every other arm is
     compared with; the first arm when none is named. links: probed links by
-    name (`metrics.LINK`).
+    name (`metrics.LINK`). data_path: what settings came to (`metrics.DATA_PATH`).
     """
     _check_runs(runs, baselines)
     arms = {run.arm: measure.summarise(run) for run in runs}
@@ -52,6 +52,7 @@ def assemble(
         },
         "programs": {run.arm: run.programs for run in runs if run.programs},
         "links": links or {},
+        "data_path": data_path or {},
     }
     report = {
         "schema_version": SCHEMA_VERSION,
@@ -100,8 +101,8 @@ def write(
     """
     paths = {"report.json": write_json(workdir, report)}
     paths |= {name: paths["report.json"].with_name(name) for name in ("trace.json", "report.html")}
-    _write_whole(paths["trace.json"], json.dumps(chrome.trace(runs), allow_nan=False))
-    _write_whole(paths["report.html"], webpage.render(report, runs))
+    files.write_whole(paths["trace.json"], json.dumps(chrome.trace(runs), allow_nan=False))
+    files.write_whole(paths["report.html"], webpage.render(report, runs))
     return paths
 
 
@@ -109,7 +110,7 @@ def write_json(workdir: str | os.PathLike[str], report: Mapping[str, Any]) -> pa
     """Writes `report.json` into `workdir`, whole or not at all; returns its path."""
     path = pathlib.Path(workdir) / "report.json"
     path.parent.mkdir(parents=True, exist_ok=True)
-    _write_whole(path, json.dumps(report, indent=2, allow_nan=False) + "\n")
+    files.write_whole(path, json.dumps(report, indent=2, allow_nan=False) + "\n")
     return path
 
 
@@ -166,22 +167,6 @@ def _plain(value: Any) -> Any:
     if isinstance(value, numbers.Real) and math.isfinite(value):
         return float(value)
     return str(value)
-
-
-def _write_whole(path: pathlib.Path, text: str) -> None:
-    """Writes a temporary file beside `path` and renames it: readers see old or new, never half."""
-    with tempfile.NamedTemporaryFile(
-        "w", encoding="utf-8", dir=path.parent, prefix=f".{path.name}.", delete=False
-    ) as file:
-        try:
-            file.write(text)
-            file.flush()
-            os.fchmod(file.fileno(), 0o644)  # temporary files are private, reports are not
-            os.fsync(file.fileno())
-            os.replace(file.name, path)
-        except BaseException:
-            os.unlink(file.name)
-            raise
 
 
 def _faults(report: Mapping[str, Any]) -> Iterator[str]:

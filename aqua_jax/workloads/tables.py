@@ -24,6 +24,11 @@ _STYLES = {"better": "green", "worse": "red", "": ""}
 _HEADING_LETTERS = 12
 _GAP = 2  # letters between columns
 _INDENT = "  "
+# Of a link: its name says where it leads, the last column its bandwidth, a sentence of its own
+# that it is refused.
+_LINK_HIDDEN = (
+    "source", "target", "mover", "bytes_per_second", "compared_bytes", "wrong_bytes", "refused",
+)  # fmt: skip
 
 
 def show(report: Mapping[str, Any], console: rich.console.Console) -> None:
@@ -95,6 +100,17 @@ def tenants(report: Mapping[str, Any], width: int) -> Iterator[rich.table.Table]
         if members:
             columns = rows.tenant_columns(report, arm)
             yield from _lines(f"Tenants of {arm}", list(members), columns, width)
+
+
+def links(table: Mapping[str, Mapping[str, Any]], width: int) -> Iterator[rich.table.Table]:
+    """One line per probed link (`metrics.LINK`): its speed, not why it was refused."""
+    shown = [
+        {name: value for name, value in row.items() if name not in _LINK_HIDDEN}
+        for row in table.values()
+    ]
+    if table:
+        columns = rows.columns("links.*", shown)
+        yield from _lines("Links (measured)", list(table), columns, width)
 
 
 def benchmark(report: Mapping[str, Any], width: int) -> Iterator[rich.table.Table]:

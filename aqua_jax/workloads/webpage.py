@@ -77,6 +77,7 @@ def render(report: Mapping[str, Any], runs: Sequence[records.RunRecord]) -> str:
         "" if rows.has_ratio_columns(report) else _plain_table(report, "comparisons"),
         _plots(runs),
         _tenants(report),
+        _data_path(report),
         *(_plain_table(report, name) for name in ("emulation", "links", "programs")),
         "<h2>How to read and repeat this</h2>",
         _details("Configuration", _pairs(metrics.flatten(report["config"]))),
@@ -188,6 +189,13 @@ def _tenants(report: Mapping[str, Any]) -> str:
         if tenants
     ]
     return f"<h2>Tenants</h2>{''.join(parts)}" if parts else ""
+
+
+def _data_path(report: Mapping[str, Any]) -> str:
+    """What settings came to, one sentence each."""
+    choices = report.get("data_path", {})
+    lines = [(name, f"{choice['used']}: {choice['because']}") for name, choice in choices.items()]
+    return f"<h2>Data path</h2>{_pairs(lines)}" if lines else ""
 
 
 def _plain_table(report: Mapping[str, Any], name: str) -> str:

@@ -22,7 +22,16 @@ def cache_everything() -> Iterator[None]:
 
 @pytest.fixture(scope="package")
 def shared(cache_everything: None) -> Iterator[machine.Machine]:
-    """The smoke machine, able to verify copies."""
-    made = trial.Trial(tiny.with_arms({"all": tiny.paging(verify=True)})).machine()
+    """The smoke machine, with every mover that auto may choose and the oracle; verifies copies."""
+    arms = {mover: tiny.paging(mover=mover, verify=True) for mover in ("auto", "xla", "reference")}
+    made = trial.Trial(tiny.with_arms(arms)).machine()
     yield made
     made.close()
+
+
+@pytest.fixture(scope="package", autouse=True)
+def link_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Speeds of links are kept apart from the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -44,6 +44,12 @@ def experiment(**given) -> settings.Experiment:
         (settings.MoverFaults, {"fail": 0.6, "delay": 0.6}, "rates add up to more than 1"),
         (settings.MoverFaults, {"corrupt": -0.1}, "memory.faults.corrupt is -0.1"),
         (settings.MemorySettings, {"mover": "xlb"}, "unknown memory.mover 'xlb' (did you mean"),
+        (settings.MemorySettings, {"mover": "fii"}, "unknown memory.mover 'fii' (did you mean"),
+        (settings.MemorySettings, {"attention": "naive"}, "(did you mean 'native'?)"),
+        (settings.MemorySettings, {"probe": "on"}, "unknown memory.probe 'on'"),
+        (settings.MemorySettings, {"link_floor_gbps": NAN}, "memory.link_floor_gbps is nan"),
+        (settings.MemorySettings, {"transfer_threads": 0}, "memory.transfer_threads is 0"),
+        (settings.MemorySettings, {"transfer_cores": "0,-1"}, "transfer_cores is '0,-1'; give"),
         (settings.MemorySettings, {"pool_pages": 1}, "memory.pool_pages is 1"),
         (settings.LinkSettings, {"latency_seconds": 0, "bytes_per_second": 0}, "bytes_per_second"),
         (settings.EmulateSettings, {"dilation": -1.0}, "emulate.dilation is -1.0"),
@@ -60,6 +66,11 @@ def test_corruption_needs_verification():
     with pytest.raises(errors.ConfigError, match=r"set memory\.verify=True"):
         settings.MemorySettings(faults=faults)
     assert settings.MemorySettings(faults=faults, verify=True).faults is faults
+
+
+def test_cores_are_numbers_between_commas():
+    assert settings.MemorySettings().cores == ()
+    assert settings.MemorySettings(transfer_cores=" 1, 3,").cores == (1, 3)
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,11 @@ import pytest
 
 from aqua_jax.control import errors
 from aqua_jax.experiments import trial
+from aqua_jax.memory import native
+from aqua_jax.memory.movers import faults, xla
 from aqua_jax.workloads import report
 from tests.experiments import tiny
+from tests.memory import parts
 
 FCFS = {"policy": {"name": "fcfs"}}
 FAULTY = {"seed": 1, "delay_seconds": 0.003}
@@ -23,6 +26,7 @@ ARMS = {
     "cfs_recompute": {"policy": {"name": "cfs_recompute"}},
     "quantum_1": tiny.paging() | {"policy": {"name": "cfs", "quantum_tokens": 1}},
     "reference": tiny.paging(mover="reference"),
+    "xla": tiny.paging(mover="xla"),
     "late": tiny.paging(faults=FAULTY | {"delay": 0.4, "reorder": 0.4}),
     "failing": tiny.paging(faults=FAULTY | {"fail": 0.3}),
     "corrupt": tiny.paging(verify=True, faults=FAULTY | {"corrupt": 0.3}),
@@ -80,6 +84,65 @@ def test_tensor_parallel_answers_are_the_same_in_every_arm(cache_everything):
     assert len(value["hardware"]["devices"]) >= 3
 
 
+@parts.needs_native
+@pytest.mark.parametrize("shards", [1, 4])
+def test_native_copies_and_attention_give_the_same_answers_in_every_arm(cache_everything, shards):
+    arms = {name: ARMS[name] for name in ("fcfs", "cfs_host", "cfs_peer")}
+    whole = tiny.with_arms(
+        arms,
+        model__shards=shards,
+        workload__requests=8,
+        memory__mover="ffi",
+        memory__attention="native",
+    )
+    one = trial.Trial(whole)
+    before = native.load().memory_live_bytes()
+    shared = one.machine()
+    with tiny.count_compilations() as compiled:
+        value = tiny.run(one, shared).value
+    shared.close()
+    assert native.load().memory_live_bytes() == before
+    assert not compiled
+    assert len(tiny.digests(value)) == 1
+    assert value["arms"]["cfs_host"]["paged_bytes"]["in"]["host"] > 0
+    assert value["arms"]["cfs_peer"]["paged_bytes"]["in"]["peer"] > 0
+    assert {name: choice["used"] for name, choice in value["data_path"].items()} == {
+        "memory.mover=ffi": "ffi",
+        "memory.attention=native": "native",
+    }
+    assert {row["mover"] for row in value["links"].values()} == {"ffi"}
+
+
+def test_a_bad_link_leaves_its_tier_out_of_every_arm_and_says_so(cache_everything, monkeypatch):
+    arms = {name: ARMS[name] for name in ("fcfs", "cfs_host", "cfs_peer")}
+    one = trial.Trial(tiny.with_arms(arms, workload__requests=8, memory__mover="xla"))
+    shared = one.machine()
+    plain = xla.XlaMover
+
+    def damaging_the_first(stores, clock):
+        exact = faults.Faults(exact={0: faults.Fault.CORRUPT})
+        mover = plain(stores, clock)
+        return faults.FaultyMover(mover, clock, exact, corrupt=faults.byte_flipper(stores))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(xla, "XlaMover", damaging_the_first)
+        shared.check_links()
+    value = tiny.run(one, shared).value
+    shared.close()
+    assert len(tiny.digests(value)) == 1
+    refused = {name: row["refused"] for name, row in value["links"].items()}
+    (bad,) = [name for name, why in refused.items() if why]
+    assert bad == "device->host"
+    assert refused[bad].startswith("1 of 65536 bytes arrived wrong")
+    left_out = value["data_path"]["memory.tiers.host"]
+    assert left_out["used"] == "left out of all arms"
+    assert refused[bad] in left_out["because"]
+    host, peer = (value["arms"][name] for name in ("cfs_host", "cfs_peer"))
+    assert host["paged_bytes"]["out"] == {"peer": 0, "host": 0}
+    assert host["recomputed_tokens"] > 0  # no tier is left to it
+    assert peer["paged_bytes"]["out"]["peer"] > peer["paged_bytes"]["out"]["host"] == 0
+
+
 def test_an_interrupted_trial_reports_what_had_begun(shared):
     calls = iter(range(1_000_000))
     one = trial.Trial(tiny.with_arms({"fcfs": FCFS, "cfs": tiny.paging()}))
@@ -131,6 +194,8 @@ def test_a_calibration_that_sees_too_little_says_so(shared):
         ({"engine": {"page_tokens": 16}}, "arm 'a' sets engine.page_tokens, a size of the"),
         ({"engine": {"lanes": 9}}, "arm 'a' sets engine.lanes to 9; the programs that all arms"),
         ({"memory": {"pool_pages": 18}}, "raise config.memory.pool_pages"),
+        ({"memory": {"attention": "xla"}}, "arm 'a' sets memory.attention: all arms share it"),
+        ({"memory": {"link_floor_gbps": 0.0}}, "sets memory.link_floor_gbps: all arms share it"),
         ({"policy": {"nam": "cfs"}}, "unknown policy.nam (did you mean 'name'?)"),
         ({"polcy": {"name": "cfs"}}, "unknown config.polcy (did you mean 'policy'?)"),
     ],

@@ -99,3 +99,29 @@ def test_repeats_show_every_ratio_in_order_and_the_median():
     assert "cfs/fcfs, by seed and their median:" in text
     assert "ttft_p99_ratio: 2.00, 8.00, 3.00; median 3.00" in text
     assert "token_ids_equal: yes, yes, yes" in text
+
+
+def test_links_are_a_line_each_with_the_speeds_of_all_sizes():
+    row = {
+        "source": "device",
+        "target": "host",
+        "mover": "ffi",
+        "latency_seconds": 2e-5,
+        "bytes_per_second": 2e10,
+        "plan_bytes_per_second": {"64KiB": 3e9, "1MiB": 2e10},
+        "compared_bytes": 65536,
+        "wrong_bytes": 0,
+        "kept": True,
+        "refused": None,
+    }
+    refused = {key: row[key] for key in ("source", "target", "mover")}
+    refused |= {"kept": False, "refused": "1 of 65536 bytes arrived wrong"}
+    file = io.StringIO()
+    console = rich.console.Console(file=file, width=80)
+    for table in tables.links({"device->host": row, "host->device": refused}, console.width):
+        console.print(table)
+    text = file.getvalue()
+    assert re.search(r"device->host +20\.0 µs +3\.00 GB/s +20\.0 GB/s +yes", text)
+    assert re.search(r"host->device +- +- +- +no", text)
+    assert "arrived" not in text
+    assert list(tables.links({}, 80)) == []

@@ -110,6 +110,15 @@ def test_links_and_programs_have_tables():
     assert "fcfs: decode 1 8 500 ms" in words
 
 
+def test_what_settings_came_to_is_said_with_the_reason():
+    path = {"memory.mover=auto": {"used": "xla", "because": "the library is <not> built"}}
+    value = report.assemble(_runs(), config={}, devices=[], data_path=path)
+    words = re.sub(r"\s+", " ", _Page(webpage.render(value, [])).words)
+    assert "Data path memory.mover=auto xla: the library is <not> built" in words
+    plain = report.assemble(_runs(), config={}, devices=[])
+    assert "Data path" not in _Page(webpage.render(plain, [])).words
+
+
 def test_a_report_without_records_or_comparisons_is_a_page_too():
     value = report.assemble([synthetic.run("fcfs")], config={}, devices=[])
     words = _Page(webpage.render(value, [])).words

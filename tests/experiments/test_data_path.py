@@ -1,0 +1,128 @@
+"""What `auto` comes to with and without a library, and what is refused without one."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+import jax.numpy as jnp
+import pytest
+
+from aqua_jax.control import errors
+from aqua_jax.experiments import data_path, overrides, settings
+from aqua_jax.loops import forward
+from aqua_jax.memory import native
+from tests.experiments import tiny
+
+MISSING = "the native library for cpu is not built: run `make native`"
+
+
+class _Library:
+    """Stands for a loaded one."""
+
+    def __init__(self, path) -> None:
+        self.path = path
+
+
+@pytest.fixture
+def present(monkeypatch, tmp_path) -> _Library:
+    """A machine that has the library of the CPU."""
+    library = _Library(tmp_path / "lib.so")
+    library.path.write_bytes(b"one build")
+    monkeypatch.setattr(native, "missing_reason", lambda platform: "")
+    monkeypatch.setattr(native, "load", lambda platform: library)
+    return library
+
+
+@pytest.fixture
+def absent(monkeypatch) -> None:
+    """A machine without."""
+
+    def load(platform: str) -> native.Library:
+        raise AssertionError("nothing native is used")
+
+    monkeypatch.setattr(native, "missing_reason", lambda platform: MISSING)
+    monkeypatch.setattr(native, "load", load)
+
+
+def arms(*memories: dict[str, str]) -> list[settings.Experiment]:
+    whole = tiny.with_arms({f"arm{i}": {"memory": memory} for i, memory in enumerate(memories)})
+    return [overrides.arm(whole, name) for name in whole.arm_names]
+
+
+def test_auto_is_native_where_the_library_is(present):
+    path = data_path.resolve(arms({}), "cpu")
+    assert path.mover(arms({})[0].memory) == "ffi"
+    assert path.attention == "native"
+    assert path.native_library is present
+    assert path.sentence == (
+        "memory.mover=ffi, memory.attention=native: the native library for cpu is there"
+    )
+
+
+@pytest.mark.usefixtures("absent")
+def test_auto_goes_through_xla_without_it_and_says_how_to_get_it():
+    path = data_path.resolve(arms({}), "cpu")
+    assert path.mover(arms({})[0].memory) == "xla"
+    assert (path.attention, path.library) == ("xla", None)
+    assert path.sentence == f"memory.mover=xla, memory.attention=xla: {MISSING}"
+    assert {choice.because for choice in path.choices.values()} == {MISSING}
+
+
+@pytest.mark.usefixtures("present")
+def test_a_platform_that_nobody_builds_for_has_none():
+    path = data_path.resolve(arms({}), "tpu")
+    assert path.attention == "xla"
+    assert "no native library for tpu devices" in path.sentence
+
+
+@pytest.mark.usefixtures("absent")
+@pytest.mark.parametrize("memory", [{"mover": "ffi"}, {"attention": "native"}])
+def test_what_is_asked_for_by_name_must_be_there(memory):
+    ((setting, value),) = memory.items()
+    with pytest.raises(errors.NativeError, match=re.escape(f"memory.{setting}={value}: {MISSING}")):
+        data_path.resolve(arms(memory), "cpu")
+
+
+def test_what_is_asked_for_by_name_is_used_and_nothing_is_said(present):
+    named = arms(*({"mover": m, "attention": "xla"} for m in ("reference", "xla", "ffi")))
+    path = data_path.resolve(named, "cpu")
+    assert [path.mover(arm.memory) for arm in named] == ["reference", "xla", "ffi"]
+    assert path.sentence == ""
+    assert list(path.choices) == [
+        "memory.mover=reference", "memory.mover=xla", "memory.mover=ffi", "memory.attention=xla",
+    ]  # fmt: skip
+    assert {choice.because for choice in path.choices.values()} == {"asked for"}
+
+
+@pytest.mark.usefixtures("absent")
+def test_without_anything_native_nothing_is_loaded():
+    path = data_path.resolve(arms({"mover": "xla", "attention": "xla"}), "cpu")
+    assert path.library is None
+
+
+FACTS = forward.ModelFacts(
+    name="odd", layers=1, hidden=12, kv_heads=1, group=1, head_dim=12, vocab=8, dtype=jnp.float32
+)
+
+
+def test_auto_gives_way_to_a_model_that_native_attention_cannot_compute(present):
+    path = data_path.resolve(arms({}), "cpu")
+    assert path.fitted(dataclasses.replace(FACTS, head_dim=16)) is path
+    fitted = path.fitted(FACTS)
+    assert (fitted.attention, fitted.mover(arms({})[0].memory)) == ("xla", "ffi")
+    assert fitted.sentence.startswith("memory.mover=ffi: the native library for cpu is there; ")
+    assert "memory.attention=xla: native attention cannot compute model 'odd'" in fitted.sentence
+    named = data_path.resolve(arms({"attention": "native"}), "cpu")
+    with pytest.raises(errors.ConfigError, match="head_dim is 12"):
+        named.fitted(FACTS)
+    through_xla = data_path.resolve(arms({"attention": "xla"}), "cpu")
+    assert through_xla.fitted(FACTS) is through_xla
+
+
+def test_builds_are_told_apart(present):
+    path = data_path.resolve(arms({}), "cpu")
+    before = path.library_digest
+    assert path.library_digest == before
+    present.path.write_bytes(b"another build")
+    assert path.library_digest != before
