@@ -15,7 +15,8 @@ void Alarm::Set(const Entry& entry) {
   bool first;
   {
     std::lock_guard<std::mutex> lock(mutex_);
-    first = entries_.insert(entry).first == entries_.begin();
+    entries_.insert(entry);
+    first = *entries_.begin() == entry;
   }
   if (first) changed_.notify_one();
 }

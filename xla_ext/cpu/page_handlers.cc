@@ -5,15 +5,19 @@
 // to Transfers and returns: it copies nothing and waits for nothing; a fence
 // returns a Future. An error names what was given; it costs XLA the pool, so
 // everything that the host can see is checked when the ticket is opened.
+#include <sched.h>
+
 #include <cstdint>
 #include <exception>
 #include <memory>
 #include <string>
+#include <thread>
 #include <utility>
 
 #include "aqua.h"
 #include "core/process.h"
 #include "core/status.h"
+#include "core/threads.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace aqua {
@@ -102,14 +106,50 @@ ffi::Error PageIn(ffi::AnyBuffer pool, TicketOperand ticket, PoolResult result) 
   return Page("aqua_page_in", Direction::kIn, pool, ticket, result->untyped_data());
 }
 
+// Who makes a Future available runs the rest of XLA's program, on the spot. That must be neither a
+// transfer thread, whose copies would stand still, nor one thread for all: programs of several
+// shards wait for one another. So a fence that opens late goes on in a thread of its own, on the
+// cores of the thread that it was reached on.
+class Opening {
+ public:
+  // `inside`: whether the handler still runs; read on its thread only.
+  Opening(ffi::Promise promise, std::shared_ptr<const bool> inside)
+      : promise_(std::move(promise)), inside_(std::move(inside)) {
+    if (sched_getaffinity(0, sizeof(cores_), &cores_) != 0) CPU_ZERO(&cores_);
+  }
+
+  void operator()() {
+    if (std::this_thread::get_id() == handler_thread_ && *inside_) {
+      promise_.SetAvailable();  // nobody has been told of the Future yet: runs nothing
+      return;
+    }
+    try {
+      QuietThread("aqua-fence", [promise = promise_, cores = cores_]() mutable {
+        if (CPU_COUNT(&cores) > 0) sched_setaffinity(0, sizeof(cores), &cores);
+        promise.SetAvailable();
+      }).detach();
+    } catch (const std::exception&) {
+      promise_.SetAvailable();  // no more threads: late copies rather than a program that hangs
+    }
+  }
+
+ private:
+  ffi::Promise promise_;
+  std::shared_ptr<const bool> inside_;
+  cpu_set_t cores_;
+  std::thread::id handler_thread_ = std::this_thread::get_id();
+};
+
 ffi::Future Fence(ffi::AnyBuffer pool, TicketOperand ticket, PoolResult result) {
   ffi::Promise promise;
   ffi::Future future(promise);
+  const auto inside = std::make_shared<bool>(true);
   const Status status = Guarded([&]() -> Status {
     AQUA_RETURN_IF_ERROR(CheckOperands("aqua_fence", pool, ticket, result->untyped_data()));
     return TheProcess().transfers.ReachFence(pool.untyped_data(), ticket.typed_data()[0],
-                                             [promise]() mutable { promise.SetAvailable(); });
+                                             Opening(promise, inside));
   });
+  *inside = false;
   if (!status.ok()) promise.SetError(ErrorOf(status));
   return future;
 }
