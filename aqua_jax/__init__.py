@@ -24,7 +24,8 @@ from aqua_jax.control.errors import (
 from aqua_jax.control.pages import PagePool
 from aqua_jax.control.policies.base import PolicySettings, Weights
 from aqua_jax.control.policies.registry import make as make_policy
-from aqua_jax.control.residency import Residency, Tier
+from aqua_jax.control.residency import Residency
+from aqua_jax.control.spare import Tier
 from aqua_jax.control.tickets import Ticket
 from aqua_jax.control.types import (
     Batch,

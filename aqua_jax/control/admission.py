@@ -16,20 +16,25 @@ import bisect
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
-from aqua_jax.control import slices, stage, types
+from aqua_jax.control import shedding, slices, stage, types
 
 
 class Admission:
     """Changes the stage while a slice is decided; copies go into the slice."""
 
     def __init__(
-        self, settings: slices.ControllerSettings, on_stage: stage.Stage, shaper: slices.Shaper
+        self,
+        settings: slices.ControllerSettings,
+        on_stage: stage.Stage,
+        shaper: slices.Shaper,
+        shedder: shedding.Shedder,
     ) -> None:
         self._settings = settings
         self._stage = on_stage
         self._policy = on_stage.policy
         self._memory = on_stage.memory
         self._shaper = shaper
+        self._shedder = shedder
 
     def keep_room_for_growth(
         self, slice_: slices.Slice, finishing: Iterable[types.Session], now: float
@@ -41,6 +46,7 @@ class Admission:
         """
         running = self._stage.runnable()
         self.count_pages(slice_, running, finishing)
+        self._shedder.ask(reversed(running), -(slice_.available + slice_.incoming), slice_)
         while slice_.available + slice_.incoming < 0:
             if len(running) + len(self._stage.paused) < 2:
                 return
@@ -48,7 +54,7 @@ class Admission:
             if victim.lane >= 0:
                 running = stage.without(running, victim)
                 slice_.available += self._shaper.growth(victim)
-            slice_.incoming += self._memory.held(victim)
+            slice_.incoming += self._gives_up(victim, slice_)
             slice_.copies += self._stage.evict(victim, now)
 
     def count_pages(
@@ -60,7 +66,8 @@ class Admission:
         """Sets what is available beyond the growth of `running`, and what is incoming."""
         device = self._memory.device
         slice_.available = device.free_count - self._shaper.growth_of_all(running)
-        slice_.incoming = device.pending_count + sum(self._memory.held(s) for s in finishing)
+        slice_.incoming = device.pending_count + self._shedder.leaving
+        slice_.incoming += sum(self._gives_up(session, slice_) for session in finishing)
 
     @property
     def may_bring_back(self) -> bool:
@@ -86,6 +93,8 @@ class Admission:
                 if self._policy.backfills:
                     continue
                 return
+            if not self._shedder.may_start(session):
+                return
             need = self._pages_to_join(session)
             if self._stage.has_lane and need <= slice_.available:
                 slice_.available -= need
@@ -106,8 +115,14 @@ class Admission:
             blocked.append(session)
 
     def _in_sight(self) -> list[types.Session]:
-        """The first of the queue, as many as one decision looks at."""
-        return list(itertools.islice(self._stage.queue, self._settings.looks_max))
+        """The first of the queue, as many as one decision looks at.
+
+        A long session that may not start is no reason not to see those behind it.
+        """
+        queue = self._stage.queue
+        if self._memory.attends_away and self._policy.backfills:
+            queue = filter(self._shedder.may_start, queue)
+        return list(itertools.islice(queue, self._settings.looks_max))
 
     def _pages_to_join(self, session: types.Session) -> int:
         """Pages that must be FREE before the session joins."""
@@ -119,7 +134,9 @@ class Admission:
             wanted = self._memory.pages_for(session, rows)
         else:
             wanted = self._shaper.pages_ahead(session)
-        return max(0, wanted - self._memory.held(session))
+        more = max(0, wanted - self._memory.covered(session))
+        # A long session may want more than there is: it sheds, and grows once it runs.
+        return min(more, self._memory.device.capacity - self._memory.held(session))
 
     def _has_rows(self, session: types.Session, slice_: slices.Slice) -> bool:
         """True when prefill rows are left for it after those who get them first."""
@@ -141,12 +158,16 @@ class Admission:
     ) -> bool:
         """True when pages and a lane for `session` are on their way, with or without victims."""
         short = need - max(slice_.available, 0) - slice_.incoming
+        if short > 0 and self._memory.attends_away:
+            may_leave = self._spent_behind(session, slice_)
+            displaced = (v for v in may_leave if self._policy.may_displace(session, v))
+            short -= self._shedder.ask(displaced, short, slice_)
         if short > 0:
             victims = self._page_victims(session, short, slice_)
             if not victims:
                 return False
             for victim in victims:
-                slice_.incoming += self._memory.held(victim)
+                slice_.incoming += self._gives_up(victim, slice_)
                 slice_.copies += self._stage.evict(victim, now)
         elif not self._stage.has_lane:
             victim = self._lane_victim(session, slice_)
@@ -170,7 +191,7 @@ class Admission:
         for victim in [*self._stage.paused_last_first(), *self._spent_behind(waiting, slice_)]:
             if self._may_displace(waiting, victim, slots_free):
                 chosen.append(victim)
-                short -= self._memory.held(victim)
+                short -= self._gives_up(victim, slice_)
                 slots_free -= self._slots_wanted(victim)
             if short <= 0:
                 return chosen
@@ -240,6 +261,13 @@ class Admission:
     def _pages_out(self, session: types.Session, slots_free: int) -> bool:
         """True when leaving would not mean to recompute."""
         return self._policy.pages_out and self._slots_wanted(session) <= slots_free
+
+    def _gives_up(self, session: types.Session, slice_: slices.Slice) -> int:
+        """Device pages that come with evicting it, beyond those that are incoming already."""
+        held = self._memory.held(session)
+        if not session.long:
+            return held
+        return held - self._memory.leaving(session) - slice_.shed.get(session, 0)
 
     def _slots_wanted(self, session: types.Session) -> int:
         return self._memory.slots_wanted(session, units=session.planned_cached)

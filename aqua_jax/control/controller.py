@@ -13,7 +13,17 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
-from aqua_jax.control import admission, copying, errors, residency, slices, stage, trace, types
+from aqua_jax.control import (
+    admission,
+    copying,
+    errors,
+    residency,
+    shedding,
+    slices,
+    stage,
+    trace,
+    types,
+)
 from aqua_jax.control.policies import base
 
 _ENDED, _LEAVING = types.State.ENDED, types.State.LEAVING
@@ -60,7 +70,8 @@ class Controller:
         self.memory = memory
         self._stage = stage.Stage(settings.lanes, policy, memory, log or trace.EventLog())
         self._shaper = slices.Shaper(settings, self._stage)
-        self._admission = admission.Admission(settings, self._stage, self._shaper)
+        self._shedder = shedding.Shedder(self._stage, self._shaper)
+        self._admission = admission.Admission(settings, self._stage, self._shaper, self._shedder)
         # dispatch -> its sessions by id, each with its epoch
         self._flying: dict[int, dict[int, tuple[types.Session, int]]] = {}
         self._dispatch = 0
@@ -84,16 +95,23 @@ class Controller:
 
     def check_fits(self, request: types.Request) -> None:
         """Raises RequestError for a request that no schedule can run."""
+        memory = self.memory
         units = request.prompt_units + request.steps_max - 1
-        need = self.memory.request_pages(request, units)
-        capacity = self.memory.device.capacity
-        if need > capacity:
-            tiers = ", ".join(f"{t.name} {t.slots.capacity}" for t in self.memory.tiers) or "none"
+        need = memory.request_pages(request, units)
+        capacity = memory.device.capacity
+        if need > capacity + (memory.slots.capacity if memory.attends_away else 0):
+            tiers = ", ".join(f"{t.name} {t.slots.capacity}" for t in memory.tiers) or "none"
+            rule = (
+                "a session must fit into both together: shorten it or raise memory.pool_pages or a"
+                " tier's bytes"
+                if memory.attends_away
+                else "a session must be whole on the device to run: shorten it, raise"
+                " memory.pool_pages, or set memory.attend_away"
+            )
             raise errors.RequestError(
                 f"a request of {request.prompt_units} prompt units and up to"
                 f" {request.steps_max} more needs {need} pages; the pool has {capacity} (tiers:"
-                f" {tiers}) and a session must be whole on the device to run: shorten it or raise"
-                " memory.pool_pages"
+                f" {tiers}) and {rule}"
             )
 
     def submit(self, session: types.Session, now: float) -> None:
@@ -103,6 +121,7 @@ class Controller:
                 f"{len(self.sessions)} sessions are living, the limit sessions_max: retry later"
             )
         session.planned_known = session.known
+        session.long = self.memory.outgrows(session.request)
         self._stage.enter(session)
         self.log.add(now, "submit", session.id)
 
@@ -132,6 +151,7 @@ class Controller:
         slice_ = self._shaper.begin()
         self._admission.keep_room_for_growth(slice_, self._finishing(), now)
         self._admission.walk(slice_, now, displace=True)
+        self._shedder.shed(slice_)
         plans = self._shaper.plan(slice_)
         self._copy_early(slice_)
         batch = None
@@ -139,6 +159,8 @@ class Controller:
             self._dispatch += 1
             batch = types.Batch(tuple(plans), max(plan.steps for plan in plans))
             self._count_planned(batch)
+        elif not (slice_.copies or self.memory.copies_in_flight or self._flying):
+            self._shedder.free_slots(now)
         return Decision(
             batch=batch,
             dispatch=self._dispatch,
@@ -158,8 +180,11 @@ class Controller:
     @property
     def waits_for_copies(self) -> bool:
         """True while some session is held up by a copy and by nothing else."""
-        arriving = any(s.state is types.State.ARRIVING for s in self._stage.running.values())
-        return arriving or bool(self.memory.copies_in_flight and self._stage.queue)
+        held_up = any(
+            session.state is types.State.ARRIVING or self.memory.leaving(session)
+            for session in self._stage.running.values()
+        )
+        return held_up or bool(self.memory.copies_in_flight and self._stage.queue)
 
     def count_states(self) -> dict[types.State, int]:
         """Living sessions by state."""
@@ -174,7 +199,7 @@ class Controller:
         self, dispatch: int, outcomes: Iterable[types.Outcome], now: float
     ) -> list[Emission]:
         """Takes in a completed slice. Dispatches are observed in order."""
-        self.memory.device.complete_dispatch(dispatch)
+        self.memory.complete_dispatch(dispatch)
         flying, overrun_tokens = self._flying.pop(dispatch), 0
         emissions = []
         for outcome in outcomes:
@@ -215,6 +240,8 @@ class Controller:
                 self._stage.settle_away(session)
             elif session.state is types.State.ARRIVING and not self.memory.is_arriving(session):
                 self._stage.arrived(session)
+            elif session.long:
+                self.memory.settle_shed(session)
 
     def lose_all(self, now: float) -> None:
         """Pool and arenas were rebuilt: every session that had state recomputes."""
@@ -222,7 +249,7 @@ class Controller:
             for session, _ in self._flying.pop(dispatch).values():
                 session.flights = 0
                 session.planned_known = session.known
-            self.memory.device.complete_dispatch(dispatch)
+            self.memory.complete_dispatch(dispatch)
         self._stage.forget_lanes()
         for session in list(self.sessions.values()):
             if session.state is not types.State.WAITING or session.planned_cached:

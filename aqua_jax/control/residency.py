@@ -1,8 +1,9 @@
 """Where each session's pages are: device, away, or both; and the plans that move them.
 
-Knows: page tables, tiers and their slots, clean and dirty copies, copy tickets.
-Does not know: who should run, clocks, what a page holds. It plans copies;
-the engine submits them; `begin` and `finish` bracket each ticket.
+Knows: page tables, clean and dirty copies, copy tickets. Does not know: who
+should run, clocks, what a page holds. It plans copies; the engine submits
+them; `begin` and `finish` bracket each ticket. The states of one page are
+drawn in `holdings.py`.
 
 Invariant 2. A page whose away copy was made at its present units is clean and
 is never sent again; a preemption sends only dirty pages. The count of final
@@ -12,13 +13,10 @@ Invariant 3. A page that leaves the device is given up only when its copy has
 begun, and the device page is not FREE before the copy has completed
 (invariant 1). If a copy fails, the session is lost: it recomputes.
 
-One page of one session:
-
-    ON_DEVICE --copy out--> BOTH (clean) --append--> BOTH (dirty)
-        ^                    |    ^                      |
-        |                    |    +------- copy out -----+
-        +---- slot given up  v
-                            AWAY --copy in--> BOTH (clean)
+A long session, one that the pool cannot hold whole, runs with its newest pages
+on the device and its oldest in slots, where slices attend them in place
+(`shed`). A page is shed once its copy has completed, and its slot is then busy
+with dispatches as a device page is (invariant 1).
 """
 
 from __future__ import annotations
@@ -26,38 +24,12 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
-from aqua_jax.control import copying, errors, pages, types
+from aqua_jax.control import claims, copying, errors, holdings, pages, spare, types
 
 PagesNeeded = Callable[[types.Request, int], int]
 UnitsInPage = Callable[[types.Request, int, int], int]
-
-
-@dataclasses.dataclass(slots=True)
-class Tier:
-    """Spare memory off the device, nearest tiers first. `name` is "peer" or "host"."""
-
-    name: str
-    slots: pages.PagePool
-
-
-@dataclasses.dataclass(slots=True, eq=False)
-class _Away:
-    """The copy of one page in a tier. `units` is 0 until its first copy has completed."""
-
-    tier: int
-    slot: int
-    units: int = 0
-    read_back: bool = False
-
-
-@dataclasses.dataclass(slots=True)
-class _Holding:
-    device: list[int] = dataclasses.field(default_factory=list)
-    away: list[_Away | None] = dataclasses.field(default_factory=list)
-    outs: set[int] = dataclasses.field(default_factory=set)
-    ins: set[int] = dataclasses.field(default_factory=set)
 
 
 class Residency:
@@ -66,21 +38,32 @@ class Residency:
     def __init__(
         self,
         device: pages.PagePool,
-        tiers: Sequence[Tier],
+        tiers: Sequence[spare.Tier],
         *,
         pages_needed: PagesNeeded,
         units_in_page: UnitsInPage,
+        attends_away: bool = False,
     ) -> None:
+        """attends_away: slices can read full pages in the tiers' slots, without paging in."""
         self.device = device
-        self.tiers = tuple(tiers)
-        self.moved = copying.PagedBytes({t.name: 0 for t in tiers}, {t.name: 0 for t in tiers})
+        self.slots = spare.Slots(tiers)
+        self.attends_away = attends_away
+        self._moved = copying.PagedBytes({t.name: 0 for t in tiers}, {t.name: 0 for t in tiers})
         self._pages_needed = pages_needed
         self._units_in_page = units_in_page
-        self._holdings: dict[int, _Holding] = {}
-        self._copies: dict[int, copying.Copy] = {}
-        self._cached_away: dict[
-            int, None
-        ] = {}  # sessions on the device with away copies, oldest first
+        self._holdings: dict[int, holdings.Holding] = {}
+        self._copies = copying.InFlight((device, *(tier.slots for tier in tiers)))
+        self._claims = claims.Claims(self.slots)
+
+    @property
+    def tiers(self) -> tuple[spare.Tier, ...]:
+        """The tiers, nearest first."""
+        return self.slots.tiers
+
+    @property
+    def moved(self) -> copying.PagedBytes:
+        """Pages moved so far."""
+        return dataclasses.replace(self._moved, wasted=self._claims.wasted)
 
     # -- the device side ---------------------------------------------------------------------
 
@@ -95,9 +78,9 @@ class Residency:
     def most_units(self, session: types.Session, count: int) -> int:
         """The most units that `count` pages would hold, of those that it may ever have."""
         request, needed = session.request, self._pages_needed
-        held, end = self.held(session), session.units_end
-        # Where all pages hold the same, as those do that it owns, this is it.
-        guess = session.room * count // held if held else 0
+        covered, end = self.covered(session), session.units_end
+        # Where all pages hold the same, as those do that it has, this is it.
+        guess = session.room * count // covered if covered else 0
         if guess < end and needed(request, guess) <= count < needed(request, guess + 1):
             return guess
         return bisect.bisect_right(range(1, end + 1), count, key=lambda u: needed(request, u))
@@ -108,25 +91,36 @@ class Residency:
         return len(self._copies)
 
     def table(self, session: types.Session) -> Sequence[int]:
-        """Its device pages in order. The live list: valid until the next call that changes it."""
-        return self._holdings[session.id].device
+        """Its page table, as in `LanePlan.pages`. Valid until the next call that changes it."""
+        return self._holdings[session.id].table()
 
     def held(self, session: types.Session) -> int:
         """Device pages it owns."""
         holding = self._holdings.get(session.id)
         return len(holding.device) if holding else 0
 
+    def covered(self, session: types.Session) -> int:
+        """Pages of its table: those held, and those attended away."""
+        holding = self._holdings.get(session.id)
+        return holding.covered if holding else 0
+
     def grow(self, session: types.Session, count: int) -> None:
         """Extends its table to `count` pages. Raises InternalError when too few are FREE."""
         holding = self._holdings.get(session.id)
         if holding is None:
-            holding = self._holdings[session.id] = _Holding()
-        more = count - len(holding.device)
+            holding = self._holdings[session.id] = holdings.Holding()
+        more = count - holding.covered
         if more > 0:
             room = self.most_units(session, count)
-            holding.device += self.device.acquire(session.id, more)
+            after = holding.device[-1] if holding.device else -1
+            holding.device += self.device.acquire(session.id, more, after=after)
             holding.away += [None] * (count - len(holding.away))
             session.room = room
+
+    def complete_dispatch(self, dispatch: int) -> None:
+        """Dispatches complete in order: no page and no slot is touched by `dispatch` any more."""
+        self.device.complete_dispatch(dispatch)
+        self.slots.complete_dispatch(dispatch)
 
     # -- leaving -----------------------------------------------------------------------------
 
@@ -140,20 +134,23 @@ class Residency:
         and the dispatch have completed.
         """
         holding = self._holdings[session.id]
-        dirty = self._dirty(session, holding, units)
-        if not self._find_slots(session, holding, dirty):
+        on_device = range(len(holding.attended), len(holding.away))
+        dirty = self._dirty(session, holding, on_device, units)
+        if not self._claims.take(session.id, holding, dirty):
             return None
-        self._cached_away.pop(session.id, None)
-        device, holding.device, session.room = holding.device, [], 0
+        self._claims.withdraw(session.id)
+        copies = self._plan_out(session, holding, dirty, units)
+        first, leaving = len(holding.attended), set(dirty)
+        clean = [page for i, page in enumerate(holding.device, first) if i not in leaving]
+        holding.device, holding.shed_to, session.room = [], first, 0
         del holding.away[self.pages_for(session, units) :]
-        clean = set(range(len(device))) - set(dirty)
-        self.device.release([device[i] for i in sorted(clean)], session.id, last_dispatch)
+        self.device.release(clean, session.id, last_dispatch)
         # Dirty pages are let go in `begin`, once the copies are their readers.
         return [
             copy._replace(
                 parts=(part._replace(release=copying.sources(copy), busy_until=last_dispatch),)
             )
-            for copy in self._plan_out(session, holding, dirty, units, device)
+            for copy in copies
             for part in copy.parts
         ]
 
@@ -165,7 +162,7 @@ class Residency:
     @property
     def slots_free(self) -> int:
         """Slots FREE in all tiers."""
-        return sum(tier.slots.free_count for tier in self.tiers)
+        return self.slots.free_count
 
     def copy_early(self, session: types.Session, *, pages_max: int) -> list[copying.Copy]:
         """Plans copies of full, final pages of a session that stays on the device.
@@ -176,39 +173,93 @@ class Residency:
         most = min(pages_max, self.slots_free)
         only_here = (index for index, away in enumerate(holding.away) if away is None)
         full = list(itertools.islice((i for i in only_here if self._is_full(session, i)), most))
-        if not full or not self._find_slots(session, holding, full):
+        if not full or not self._claims.take(session.id, holding, full):
             return []
-        return self._plan_out(session, holding, full, session.cached, holding.device)
+        return self._plan_out(session, holding, full, session.cached)
 
     # -- coming back -------------------------------------------------------------------------
 
     def arrive(self, session: types.Session) -> list[copying.Copy]:
-        """Plans the copies that bring every page back. The pages must be FREE (checked)."""
+        """Plans the copies that bring back every page but those attended away.
+
+        Their pages must be FREE (checked).
+        """
         holding = self._holdings[session.id]
-        count = len(holding.away)
+        first, count = len(holding.attended), len(holding.away)
         if holding.device or None in holding.away:
             raise errors.InternalError(f"session {session.id} is not wholly away")
         session.room = self.most_units(session, count)
-        holding.device = self.device.acquire(session.id, count)
-        by_tier: dict[int, list[int]] = {}
-        for index, away in enumerate(holding.away):
-            assert away is not None
-            by_tier.setdefault(away.tier, []).append(index)
-        planned = []
-        for tier, indices in sorted(by_tier.items()):
-            moves = []
-            for index in indices:
-                away = _known(holding.away[index])
-                source, target = self._slot_place(away), self._page_place(holding.device[index])
-                moves.append(types.Move(source, target, away.units))
-            part = copying.Part(session.id, session.epoch, tuple(indices))
-            planned.append(copying.Copy("in", self.tiers[tier].name, tuple(moves), (part,)))
-        return planned
+        holding.device = self.device.acquire(session.id, count - first)
+        return self._plan("in", session, holding, range(first, count))
 
     def is_arriving(self, session: types.Session) -> bool:
         """True while a copy into its pages is in flight."""
         holding = self._holdings.get(session.id)
         return bool(holding and holding.ins)
+
+    # -- long sessions -----------------------------------------------------------------------
+
+    def outgrows(self, request: types.Request) -> bool:
+        """True when its whole state is more than the pool holds: it runs as a long session."""
+        return self.request_pages(request, request.prompt_units + request.steps_max - 1) > (
+            self.device.capacity
+        )
+
+    def pages_in_all(self, session: types.Session) -> int:
+        """Pages of its state, wherever they are."""
+        holding = self._holdings.get(session.id)
+        return len(holding.away) if holding else 0
+
+    def attended(self, session: types.Session) -> int:
+        """Pages attended away."""
+        holding = self._holdings.get(session.id)
+        return len(holding.attended) if holding else 0
+
+    def leaving(self, session: types.Session) -> int:
+        """Device pages that it gives up, as its oldest, once copies in flight have completed."""
+        holding = self._holdings.get(session.id)
+        return holding.leaving if holding else 0
+
+    def slots_obtainable(self, session: types.Session) -> int:
+        """Slots that are FREE or hold clean copies of others."""
+        return self._claims.obtainable(session.id)
+
+    def slots_kept(self, session: types.Session) -> int:
+        """Its slots that others cannot obtain while it keeps its state."""
+        holding = self._holdings.get(session.id)
+        return self._claims.kept(session.id, holding) if holding else 0
+
+    def sheddable(self, session: types.Session) -> int:
+        """Pages not attended yet that could be: full, and with slots for them."""
+        holding = self._holdings.get(session.id)
+        if holding is None:
+            return 0
+        first = len(holding.attended)
+        return max(first, self._shed_end(session, holding, len(holding.away))) - first
+
+    def shed(self, session: types.Session, count: int) -> list[copying.Copy]:
+        """Plans that up to `count` more of its oldest pages give up their device pages.
+
+        Pages that are clean are given up now, others once the copies returned here have
+        completed and `settle_shed` was called. Until they were begun it must not leave.
+        """
+        holding = self._holdings[session.id]
+        first = max(holding.shed_to, len(holding.attended))
+        end = max(first, self._shed_end(session, holding, first + count))
+        units = session.planned_cached
+        dirty = self._dirty(session, holding, range(first, end), units)
+        self._claims.take(session.id, holding, dirty)
+        copies = self._plan_out(session, holding, dirty, units)
+        if copies:
+            self._claims.withdraw(session.id)  # its slots are in use until they complete
+        holding.shed_to = end
+        self.settle_shed(session)
+        return copies
+
+    def settle_shed(self, session: types.Session) -> None:
+        """Gives up the device pages that are to be shed and whose copies have completed."""
+        holding = self._holdings[session.id]
+        self.device.release(holding.shed(self.slots), session.id, session.last_dispatch)
 
     # -- giving up ---------------------------------------------------------------------------
 
@@ -218,19 +269,15 @@ class Residency:
         holding = self._holdings.pop(session.id, None)
         if holding is None:
             return
-        self._cached_away.pop(session.id, None)
+        self._claims.withdraw(session.id)
         self.device.release(holding.device, session.id, last_dispatch)
-        self._release_slots(session.id, holding.away)
+        self._claims.give_up(session.id, holding.away, last_dispatch if holding.attended else 0)
 
     # -- copies in flight --------------------------------------------------------------------
 
     def begin(self, copy: copying.Copy, ticket: int) -> None:
         """The copy was submitted as `ticket`: its pages get their readers and writers."""
-        source = self._pool(copy.moves[0].source.space)
-        target = self._pool(copy.moves[0].target.space)
-        source.begin_read([m.source.index for m in copy.moves], ticket)
-        target.begin_write([m.target.index for m in copy.moves], ticket)
-        self._copies[ticket] = copy
+        self._copies.begin(copy, ticket)
         for part in copy.parts:
             holding = self._holdings[part.session]
             (holding.outs if copy.direction == "out" else holding.ins).add(ticket)
@@ -238,11 +285,9 @@ class Residency:
 
     def finish(self, ticket: int, *, ok: bool) -> list[copying.Arrived]:
         """The copy completed: who is affected. Parts of sessions that dropped are left out."""
-        copy = self._copies.pop(ticket)
-        self._pool(copy.moves[0].source.space).end_copy(ticket)
-        self._pool(copy.moves[0].target.space).end_copy(ticket)
+        copy = self._copies.end(ticket)
         if ok:
-            totals = self.moved.out if copy.direction == "out" else self.moved.into
+            totals = self._moved.out if copy.direction == "out" else self._moved.into
             totals[copy.tier] += len(copy.moves)
         arrived = []
         for part in copy.parts:
@@ -257,9 +302,9 @@ class Residency:
                 self._note_copied_out(part, holding, ok)
             elif ok:
                 for index in part.indices:
-                    _known(holding.away[index]).read_back = True
+                    holding.copy_of(index).used = True
             if holding.device:  # not before: a slot that a planned copy uses is not to be given up
-                self._cached_away[part.session] = None
+                self._claims.offer(part.session, holding)
             arrived.append(copying.Arrived(part.session, part.epoch, copy.direction, ok))
         return arrived
 
@@ -270,26 +315,20 @@ class Residency:
 
     def check_integrity(self) -> None:
         """Pools, tables and copies agree. Raises InternalError with the first violation."""
-        for pool in (self.device, *(t.slots for t in self.tiers)):
+        pools = {pool.space: pool for pool in (self.device, *(t.slots for t in self.tiers))}
+        for pool in pools.values():
             pool.check_integrity()
-        seen: set[int] = set()
+        seen: set[types.Place] = set()
         for session, holding in self._holdings.items():
-            if len(holding.device) not in (0, len(holding.away)):
-                raise errors.InternalError(
-                    f"session {session} has {len(holding.device)} device pages"
-                    f" and {len(holding.away)} in all"
-                )
-            for page in holding.device:
-                if page in seen or self.device.is_free(page):
+            holding.check(session, self.slots)
+            places = [types.Place(self.device.space, page) for page in holding.device]
+            places += [self.slots.place(away) for away in holding.away if away is not None]
+            for place in places:
+                if place in seen or pools[place.space].is_free(place.index):
                     raise errors.InternalError(
-                        f"session {session} holds page {page}, which is free or held twice"
+                        f"session {session} holds {place}, which is free or held twice"
                     )
-                seen.add(page)
-            for index, away in enumerate(holding.away):
-                if away is not None and self.tiers[away.tier].slots.is_free(away.slot):
-                    raise errors.InternalError(
-                        f"session {session} keeps page {index} in a free slot"
-                    )
+                seen.add(place)
             for ticket in holding.outs | holding.ins:
                 if ticket not in self._copies:
                     raise errors.InternalError(
@@ -298,107 +337,84 @@ class Residency:
 
     # -- helpers, in call order --------------------------------------------------------------
 
-    def _dirty(self, session: types.Session, holding: _Holding, units: int) -> list[int]:
-        """Indices of pages with final units that no away copy (made or under way) holds."""
+    def _dirty(
+        self, session: types.Session, holding: holdings.Holding, indices: range, units: int
+    ) -> list[int]:
+        """Those of the pages with final units that no away copy (made or under way) holds."""
         dirty = []
-        for index, away in enumerate(holding.away):
+        for index, away in zip(indices, holding.away[indices.start : indices.stop], strict=True):
             final = self._units_in_page(session.request, index, units)
             if final and (away is None or away.units != final):
                 dirty.append(index)
         return dirty
+
+    def _shed_end(self, session: types.Session, holding: holdings.Holding, end: int) -> int:
+        """Before which page, at most `end`, all are full and have a slot or could get one."""
+        end = min(end, self._full_pages(session, holding))
+        new = [i for i, away in enumerate(holding.away[:end]) if away is None]
+        if len(new) <= self.slots_free:
+            return end
+        most = self._claims.obtainable(session.id)
+        return end if len(new) <= most else new[most]
+
+    def _full_pages(self, session: types.Session, holding: holdings.Holding) -> int:
+        """Pages at the start that nothing more is written to, once all dispatches completed."""
+        request, units = session.request, session.planned_cached
+
+        def grows(index: int) -> bool:
+            now = self._units_in_page(request, index, units)
+            return now < self._units_in_page(request, index, session.units_end)
+
+        return bisect.bisect_left(range(len(holding.away)), True, key=grows)
 
     def _is_full(self, session: types.Session, index: int) -> bool:
         """True when the page holds something that more units would not change."""
         now = self._units_in_page(session.request, index, session.cached)
         return now > 0 and now == self._units_in_page(session.request, index, session.units_end)
 
-    def _find_slots(
-        self, session: types.Session, holding: _Holding, indices: Iterable[int]
-    ) -> bool:
-        """Gives each page a slot, nearest tier first; all or nothing."""
-        new = [i for i in indices if holding.away[i] is None]
-        short = len(new) - self.slots_free
-        if short > 0:
-            self._give_up_clean_copies(session.id, short)
-        if len(new) > self.slots_free:
-            return False
-        position = 0
-        for number, tier in enumerate(self.tiers):
-            take = min(tier.slots.free_count, len(new) - position)
-            for slot in tier.slots.acquire(session.id, take) if take else ():
-                holding.away[new[position]] = _Away(number, slot)
-                position += 1
-        return True
-
-    def _give_up_clean_copies(self, keep: int, count: int) -> None:
-        """Frees slots of copies whose pages are on the device too, oldest sessions first."""
-        for session in list(self._cached_away):
-            holding = self._holdings[session]
-            if session == keep or holding.outs or holding.ins:
-                continue
-            count -= self._release_slots(session, holding.away)
-            holding.away = [None] * len(holding.away)
-            del self._cached_away[session]
-            if count <= 0:
-                return
-
     def _plan_out(
         self,
         session: types.Session,
-        holding: _Holding,
-        indices: list[int],
+        holding: holdings.Holding,
+        indices: Sequence[int],
         units: int,
-        device: Sequence[int],
     ) -> list[copying.Copy]:
+        for index in indices:
+            away = holding.copy_of(index)
+            away.units = self._units_in_page(session.request, index, units)
+            away.in_flight = True  # given up if it fails
+        return self._plan("out", session, holding, indices)
+
+    def _plan(
+        self,
+        direction: str,
+        session: types.Session,
+        holding: holdings.Holding,
+        indices: Sequence[int],
+    ) -> list[copying.Copy]:
+        """Copies of its pages between the device and their slots, one for each tier."""
+        first = len(holding.attended)
         by_tier: dict[int, list[int]] = {}
         for index in indices:
-            by_tier.setdefault(_known(holding.away[index]).tier, []).append(index)
+            by_tier.setdefault(holding.copy_of(index).tier, []).append(index)
         planned = []
         for tier, chosen in sorted(by_tier.items()):
             moves = []
             for index in chosen:
-                away = _known(holding.away[index])
-                # Taken back if the copy fails.
-                away.units = self._units_in_page(session.request, index, units)
-                source, target = self._page_place(device[index]), self._slot_place(away)
-                moves.append(types.Move(source, target, away.units))
+                away = holding.copy_of(index)
+                here = types.Place(self.device.space, holding.device[index - first])
+                there = self.slots.place(away)
+                ends = (here, there) if direction == "out" else (there, here)
+                moves.append(types.Move(*ends, away.units))
             part = copying.Part(session.id, session.epoch, tuple(chosen))
-            planned.append(copying.Copy("out", self.tiers[tier].name, tuple(moves), (part,)))
+            planned.append(copying.Copy(direction, self.tiers[tier].name, tuple(moves), (part,)))
         return planned
 
-    def _note_copied_out(self, part: copying.Part, holding: _Holding, ok: bool) -> None:
+    def _note_copied_out(self, part: copying.Part, holding: holdings.Holding, ok: bool) -> None:
         for index in part.indices:
-            away = _known(holding.away[index])
+            away = holding.copy_of(index)
             if ok:
-                away.read_back = False
+                away.in_flight = away.used = False
             else:
-                self.tiers[away.tier].slots.release([away.slot], part.session)
+                self.slots.give_up(part.session, [away])
                 holding.away[index] = None
-
-    def _release_slots(self, session: int, aways: Iterable[_Away | None]) -> int:
-        """Gives up the slots of its away copies; returns how many there were."""
-        by_tier: dict[int, list[int]] = {}
-        for away in aways:
-            if away is not None:
-                by_tier.setdefault(away.tier, []).append(away.slot)
-                self.moved.wasted += not away.read_back
-        for tier, slots in by_tier.items():
-            self.tiers[tier].slots.release(slots, session)
-        return sum(map(len, by_tier.values()))
-
-    def _page_place(self, page: int) -> types.Place:
-        return types.Place(self.device.space, page)
-
-    def _slot_place(self, away: _Away) -> types.Place:
-        return types.Place(self.tiers[away.tier].slots.space, away.slot)
-
-    def _pool(self, space: int) -> pages.PagePool:
-        for pool in (self.device, *(t.slots for t in self.tiers)):
-            if pool.space == space:
-                return pool
-        raise errors.InternalError(f"no pool has space {space}")
-
-
-def _known(away: _Away | None) -> _Away:
-    assert away is not None, "a page without an away copy"
-    return away

@@ -55,7 +55,9 @@ class Slice:
     that turn FREE with nothing more to do. prefilling: sessions with a lane and
     rows to prefill; some may have given it up since. joined: WAITING sessions let
     in just now. spent: running sessions whose quantum is used, in order, once
-    somebody asked. copies: to be submitted before it is dispatched.
+    somebody asked. shed: pages that long sessions are to shed, which count as incoming;
+    the copies are planned once it is known who stays. copies: to be submitted before it
+    is dispatched.
     """
 
     steps: int
@@ -64,6 +66,7 @@ class Slice:
     prefilling: list[types.Session] = dataclasses.field(default_factory=list)
     joined: set[int] = dataclasses.field(default_factory=set)
     spent: list[types.Session] | None = None
+    shed: dict[types.Session, int] = dataclasses.field(default_factory=dict)
     copies: list[copying.Copy] = dataclasses.field(default_factory=list)
 
 
@@ -101,22 +104,35 @@ class Shaper:
         """Pages that a session on the device will want for this slice and the next."""
         if self._units_ahead(session) <= session.room:
             return 0
-        return self.pages_ahead(session) - self._memory.held(session)
+        return max(0, self.pages_ahead(session) - self._memory.covered(session))
+
+    def growth_wanted(self, session: types.Session) -> int:
+        """The same of a long session, before its own full pages make room for it."""
+        wanted = self._memory.pages_for(session, self._units_ahead(session))
+        return max(0, wanted - self._memory.covered(session))
 
     def pages_ahead(self, session: types.Session) -> int:
-        """Pages that it needs to run two slices of few steps; for more, a slice is cut.
+        """Pages of its table with which it runs two slices of few steps; for more, one is cut.
 
         The same figure lets a session back in and says when others must make
         room for it: were the first smaller, one could come and go for ever.
         """
-        wanted = self._memory.pages_for(session, self._units_ahead(session))
-        return min(wanted, self._memory.device.capacity)
+        memory, capacity = self._memory, self._memory.device.capacity
+        wanted = memory.pages_for(session, self._units_ahead(session))
+        if not session.long:
+            return min(wanted, capacity)
+        # Its own full pages make room first. What it has comes back whole but for those away.
+        now = memory.pages_in_all(session)
+        room = capacity - (now - memory.attended(session))
+        return now + max(0, min(wanted - now - memory.sheddable(session), room))
 
     def _units_ahead(self, session: types.Session) -> int:
-        known, cached = session.planned_known, session.planned_cached
+        settings, known, cached = self._settings, session.planned_known, session.planned_cached
         if known - cached > 1:  # to prefill
-            return min(known, cached + 2 * self._settings.chunk_units)
-        return min(session.units_end - 1, cached + 2 * self._settings.steps_contended)
+            rows = settings.rows_max if session.long else settings.chunk_units
+            return min(known, cached + 2 * rows)
+        steps = settings.steps_max if session.long else settings.steps_contended
+        return min(session.units_end - 1, cached + 2 * steps)
 
     def plan(self, slice_: Slice) -> list[types.LanePlan]:
         """One plan for each RUNNING session that can do something with the pages there are.
@@ -150,7 +166,7 @@ class Shaper:
         for session in self._stage.runnable():
             units = session.planned_cached + min(steps, session.steps_left)
             if units > session.room:
-                lacking += memory.pages_for(session, units) - memory.held(session)
+                lacking += memory.pages_for(session, units) - memory.covered(session)
         return steps if lacking <= memory.device.free_count else few
 
     def _share_rows(self, slice_: Slice) -> dict[int, int]:
@@ -171,7 +187,7 @@ class Shaper:
         """
         memory = self._memory
         units = session.planned_cached + prefill + steps
-        wanted, most = memory.pages_for(session, units), memory.held(session)
+        wanted, most = memory.pages_for(session, units), memory.covered(session)
         if session.id not in slice_.joined:
             most += memory.device.free_count
         if wanted > most:

@@ -125,6 +125,8 @@ class Stage:
             copies = self.memory.arrive(session)
             session.state = types.State.ARRIVING
             self.log.add(now, "arrive", session.id, self.memory.held(session))
+            if not copies:  # every page is attended away
+                self.arrived(session)
             return copies
         if session.state is types.State.WAITING:
             self.memory.grow(session, pages)
@@ -182,6 +184,12 @@ class Stage:
         session.cached = session.planned_cached = 0
         session.state = types.State.WAITING
         self.enter_queue(session)
+
+    def give_way(self, session: types.Session, now: float) -> None:
+        """Any -> WAITING: it gives up its state so that others get its pages and slots."""
+        self.counters.preemptions += 1
+        session.preemptions += 1
+        self.lose(session, now)
 
     def end(self, session: types.Session, reason: str, now: float) -> None:
         """Any -> ENDED. Owners drop at once; pages follow their tickets (invariant 1)."""

@@ -24,6 +24,8 @@ from typing import Any, NamedTuple
 GIB = 1 << 30
 MIB = 1 << 20
 
+_ENTRY_INDEX_BITS = 24
+
 
 class Place(NamedTuple):
     """Where a page is: `space` is a pool id, arena handle or grant; `index` a page or slot."""
@@ -32,6 +34,20 @@ class Place(NamedTuple):
     # A place is never searched, so it may have a field where a tuple has a method.
     index: int  # pyright: ignore[reportIncompatibleMethodOverride]
     generation: int = 0
+
+
+def away_entry(place: Place) -> int:
+    """The page-table entry, below 0, of a page that is attended in place in an arena's slot.
+
+    >>> away_entry(Place(2, 5)), entry_place(away_entry(Place(2, 5)))
+    (-33554438, Place(space=2, index=5, generation=0))
+    """
+    return ~(place.space << _ENTRY_INDEX_BITS | place.index)
+
+
+def entry_place(entry: int) -> Place:
+    """The arena's space and the slot that an entry below 0 names."""
+    return Place(~entry >> _ENTRY_INDEX_BITS, ~entry & ((1 << _ENTRY_INDEX_BITS) - 1))
 
 
 class Move(NamedTuple):
@@ -96,7 +112,8 @@ class Session:
     emitted: list[Any] = dataclasses.field(default_factory=list)  # tokens or events
     lane: int = -1  # -1: none
     joins: bool = False  # the device's lane does not have its state yet
-    room: int = 0  # units that its device pages hold, of those that it may ever have
+    room: int = 0  # units that its page table holds, of those that it may ever have
+    long: bool = False  # its whole state exceeds the pool: part of it is attended away
     flights: int = 0  # dispatches in flight that carry it
     last_dispatch: int = 0  # the latest dispatch that carried it
     epoch: int = 0  # grows when its pages are given up: older outcomes are dropped
@@ -136,7 +153,9 @@ class Session:
 class LanePlan(NamedTuple):
     """One lane's share of a slice: prefill rows [first, first + prefill), then up to `steps` steps.
 
-    pages: the session's page table; final, covers every unit the slice may write.
+    pages: the session's page table; final, covers every unit the slice may touch. An entry
+      of at least 0 is a page of the runner's pool; one below 0, which the slice only
+      reads, is a slot of an arena (`entry_place`), where the page is attended in place.
     joins: the lane did not run this session in the previous slice, so the
       device's lane state is set from the host (last known unit, position).
     """

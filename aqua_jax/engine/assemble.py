@@ -11,7 +11,7 @@ from typing import Protocol
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import controller as controllers
-from aqua_jax.control import errors, pages, residency
+from aqua_jax.control import errors, pages, residency, spare
 from aqua_jax.control.policies import base, registry
 from aqua_jax.engine import engine as engines
 from aqua_jax.engine import protocols
@@ -56,12 +56,14 @@ def make_controller(
     policy: base.PolicySettings | None = None,
     settings: controllers.ControllerSettings | None = None,
     pool_pages: int | None = None,
+    attends_away: bool = False,
 ) -> controllers.Controller:
     """A controller with page pool, page tables and policy for `runner`.
 
     tiers: name -> memory, nearest first; none: what is preempted recomputes.
     policy: default cfs. settings: default the runner's sizes. pool_pages: of the
-    runner's pool to use, scratch included; default all.
+    runner's pool to use, scratch included; default all. attends_away: the runner can attend
+    pages in the tiers' slots, so a session may be larger than the pool.
     Raises ConfigError for what the runner does not have.
     """
     settings = settings or controllers.ControllerSettings(
@@ -79,12 +81,10 @@ def make_controller(
             )
     memory = residency.Residency(
         pages.PagePool(runner.space, pool_pages, reserved=1),
-        [
-            residency.Tier(name, pages.PagePool(tier.space, tier.slots))
-            for name, tier in tiers.items()
-        ],
+        [spare.Tier(name, pages.PagePool(tier.space, tier.slots)) for name, tier in tiers.items()],
         pages_needed=runner.pages_needed,
         units_in_page=runner.units_in_page,
+        attends_away=attends_away,
     )
     policy = policy or base.PolicySettings()
     return controllers.Controller(settings, registry.make(policy), memory)

@@ -2,8 +2,9 @@
 
 Public test tools. Knows: pages as lists of ints, virtual seconds. Does not
 know: jax. The toy "model" reads every cached unit of a session out of its
-pages to make the next token, so a page that was reused, overwritten or lost
-changes the tokens; `expected_tokens` says what an undisturbed run gives.
+pages, on the device or attended away, to make the next token, so a page that
+was reused, overwritten or lost changes the tokens; `expected_tokens` says what
+an undisturbed run gives.
 
 Both are as hostile as the protocols allow. A slice garbles the units it will
 write when it is dispatched and writes them when it completes; a copy garbles
@@ -235,11 +236,15 @@ class ToyRunner:
 
     def _write(self, pages: Sequence[int], position: int, value: int) -> None:
         index, offset = divmod(position, self._memory.page_units)
+        if pages[index] < 0:
+            raise errors.InternalError(f"a slice writes to {types.entry_place(pages[index])}")
         self._memory.pages[self.space][pages[index]][offset] = value
 
     def _read(self, pages: Sequence[int], position: int) -> int:
         index, offset = divmod(position, self._memory.page_units)
-        return self._memory.pages[self.space][pages[index]][offset]
+        entry = pages[index]
+        place = types.Place(self.space, entry) if entry >= 0 else types.entry_place(entry)
+        return self._memory.pages[place.space][place.index][offset]
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import collections
 import itertools
+from collections.abc import Callable
 from typing import Any
 
-from aqua_jax.control import controller, copying, errors, pages, residency, types
+from aqua_jax.control import controller, copying, errors, pages, residency, spare, types
 from aqua_jax.control.policies import base, registry
 
 PAGE_UNITS = 4
@@ -26,13 +27,16 @@ def units_in_page(request: types.Request, index: int, units: int) -> int:
     return max(0, min(units - index * PAGE_UNITS, PAGE_UNITS))
 
 
-def make_memory(pool_pages: int, tiers: dict[str, int]) -> residency.Residency:
+def make_memory(
+    pool_pages: int, tiers: dict[str, int], *, attends_away: bool = False
+) -> residency.Residency:
     """`pool_pages` pages that can be handed out, and slots by name of tier."""
     return residency.Residency(
         pages.PagePool(0, pool_pages + 1, reserved=1),
-        [residency.Tier(name, pages.PagePool(i, tiers[name])) for i, name in enumerate(tiers, 1)],
+        [spare.Tier(name, pages.PagePool(i, tiers[name])) for i, name in enumerate(tiers, 1)],
         pages_needed=pages_needed,
         units_in_page=units_in_page,
+        attends_away=attends_away,
     )
 
 
@@ -53,9 +57,11 @@ class Desk:
         quantum_tokens: int = 4,
         prefill_quantum_tokens: int = 4,
         tenant_weights: dict[str, float] | None = None,
+        attends_away: bool = False,
         **settings: int,
     ) -> None:
-        self.memory = make_memory(pool_pages, {"peer": 64} if tiers is None else tiers)
+        tiers = {"peer": 64} if tiers is None else tiers
+        self.memory = make_memory(pool_pages, tiers, attends_away=attends_away)
         limits = {"lanes": 4, "chunk_units": 8, "steps_max": 4, "early_pages": 0} | settings
         self.controller = controller.Controller(
             controller.ControllerSettings(**limits),
@@ -146,6 +152,16 @@ class Desk:
         """So many rounds."""
         return [self.round() for _ in range(count)]
 
+    def run_until(self, done: Callable[[], bool], *, rounds_max: int = 200) -> None:
+        """Rounds until `done()`."""
+        for _ in range(rounds_max):
+            if done():
+                return
+            self.round()
+        raise AssertionError(
+            f"not done after {rounds_max} rounds: {self.controller.count_states()}"
+        )
+
     def run_to(self, session: types.Session, state: types.State, *, rounds_max: int = 50) -> None:
         """Rounds until the session is in `state` with nothing in flight."""
         for _ in range(rounds_max):
@@ -170,6 +186,11 @@ class Desk:
         while self._flights:
             self.observe()
         self.land()
+
+    @property
+    def in_flight(self) -> int:
+        """Slices in flight."""
+        return len(self._flights)
 
     def check(self) -> None:
         """Invariants hold."""

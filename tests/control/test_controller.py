@@ -16,8 +16,8 @@ def test_a_request_larger_than_the_pool_is_refused_with_the_way_out() -> None:
         controller.check_fits(desks.make_request(20, 14))
     assert str(caught.value) == (
         "a request of 20 prompt units and up to 14 more needs 9 pages; the pool has 8 (tiers:"
-        " peer 2, host 3) and a session must be whole on the device to run: shorten it or raise"
-        " memory.pool_pages"
+        " peer 2, host 3) and a session must be whole on the device to run: shorten it, raise"
+        " memory.pool_pages, or set memory.attend_away"
     )
     with pytest.raises(errors.RequestError, match=r"\(tiers: none\)"):
         desks.Desk(pool_pages=8, tiers={}).controller.check_fits(desks.make_request(40, 1))

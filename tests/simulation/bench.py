@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable
 
 from aqua_jax.control import clock as clocks
-from aqua_jax.control import controller, pages, residency, types
+from aqua_jax.control import controller, pages, residency, spare, types
 from aqua_jax.control.policies import base, registry
 from aqua_jax.engine import engine
 from aqua_jax.simulation import toy
@@ -49,6 +49,7 @@ class Scenario:
     controller: dict[str, int] = dataclasses.field(default_factory=dict)
     stream_tokens_max: int = 65_536
     page_seconds: float = 1e-4
+    attends_away: bool = False
     faults: toy.ToyFaults = dataclasses.field(default_factory=toy.ToyFaults)
     fail_at: frozenset[int] = frozenset()
     clients: tuple[Client, ...] = ()
@@ -120,7 +121,7 @@ class Bench:
 def make_controller(scenario: Scenario, runner: toy.ToyRunner) -> controller.Controller:
     """The production controller over the scenario's memory."""
     tiers = [
-        residency.Tier(name, pages.PagePool(number, count))
+        spare.Tier(name, pages.PagePool(number, count))
         for number, (name, count) in enumerate(
             zip(TIER_NAMES, scenario.tier_pages, strict=False), 1
         )
@@ -130,6 +131,7 @@ def make_controller(scenario: Scenario, runner: toy.ToyRunner) -> controller.Con
         tiers,
         pages_needed=runner.pages_needed,
         units_in_page=runner.units_in_page,
+        attends_away=scenario.attends_away,
     )
     settings = controller.ControllerSettings(
         lanes=scenario.lanes,

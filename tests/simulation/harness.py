@@ -150,11 +150,15 @@ class _Run:
         for id, state in list(self._waits_to_abort.items()):
             session = living.get(id)
             if session is not None and session.state is state:
+                counts["abort attended"] += self.bench.controller.memory.attended(session) > 0
                 counts[f"abort {state.value}"] += 1
                 counts["abort in flight"] += session.flights > 0
                 counts["abort parked"] += session.parked
                 self.bench.engine.abort(id)
                 del self._waits_to_abort[id]
+        counts["attended"] += sum(
+            self.bench.controller.memory.attended(session) > 0 for session in living.values()
+        )
         parked = {id for id, session in living.items() if session.parked}
         for id in parked - self._parked:
             counts[f"park {living[id].state.value}"] += 1
@@ -174,6 +178,8 @@ class _Run:
         bench.check_all_free()
         for client, stream in self.streams:
             counts[f"end {stream.reason}"] += 1
+            long = bench.controller.memory.outgrows(client.request)
+            counts[f"end long {stream.reason}"] += long
             check_tokens(client.request, stream, self.got[stream.id])
             self._check_deadline(client, stream)
         for field in dataclasses.fields(bench.controller.counters):

@@ -5,6 +5,7 @@ Knows: the ranges. The same seed draws the same scenario. Does not know: how it 
 
 from __future__ import annotations
 
+import dataclasses
 import random
 
 from aqua_jax.control import types
@@ -24,16 +25,24 @@ _ABORTABLE = (
 def draw(seed: int) -> bench.Scenario:
     """A random scenario: now roomy, now cramped; now calm, now hostile."""
     rng = random.Random(seed)
+    # Drawn apart: the scenarios of a seed are the same but for their long sessions.
+    long_rng = random.Random(f"{seed}/long")
     page_units = rng.choice([1, 2, 4])
     pool_pages = rng.randint(8, 24)
     cramped, roomy = rng.randint(1, 10), rng.randint(20, 60)
     clients = _draw_clients(rng, (pool_pages - 1) * page_units)
     last = clients[-1].arrives_at
+    policy = _draw_policy(rng)
+    tier_pages = rng.choice([(), (cramped,), (cramped, roomy), (roomy, roomy), (1, 2)])
+    attends_away = bool(tier_pages) and long_rng.random() < 0.4
+    if attends_away:
+        clients = _lengthen(long_rng, clients, pool_pages - 1, sum(tier_pages), page_units)
     return bench.Scenario(
-        policy=_draw_policy(rng),
+        policy=policy,
         page_units=page_units,
         pool_pages=pool_pages,
-        tier_pages=rng.choice([(), (cramped,), (cramped, roomy), (roomy, roomy), (1, 2)]),
+        tier_pages=tier_pages,
+        attends_away=attends_away,
         lanes=rng.randint(1, 6),
         chunk_units=rng.choice([2, 4, 8]),
         steps_max=rng.randint(1, 5),
@@ -112,3 +121,32 @@ def _draw_clients(rng: random.Random, units_max: int) -> tuple[bench.Client, ...
             )
         )
     return tuple(clients)
+
+
+def _lengthen(
+    rng: random.Random,
+    clients: tuple[bench.Client, ...],
+    pool_pages: int,
+    slots: int,
+    page_units: int,
+) -> tuple[bench.Client, ...]:
+    """Up to three of the clients ask for more than the pool holds, at most for what all holds."""
+    chosen = set(rng.sample(range(len(clients)), rng.randint(1, 3)))
+    lengthened = []
+    for number, client in enumerate(clients):
+        if number in chosen:
+            pages = pool_pages + rng.randint(1, slots)
+            units = (pages - 1) * page_units + rng.randint(1, page_units)
+            old = client.request
+            steps = min(old.steps_max, units)
+            request = toy.request(
+                [rng.randint(0, 99) for _ in range(units - steps + 1)],
+                steps,
+                stop_modulus=rng.choice([0, 0, 50]),
+                tenant=old.tenant,
+                weight=old.weight,
+                deadline_seconds=old.deadline_seconds,
+            )
+            client = dataclasses.replace(client, request=request)
+        lengthened.append(client)
+    return tuple(lengthened)

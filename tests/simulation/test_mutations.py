@@ -14,7 +14,18 @@ from typing import Any
 
 import pytest
 
-from aqua_jax.control import admission, controller, pages, residency, stage, types
+from aqua_jax.control import (
+    admission,
+    claims,
+    controller,
+    holdings,
+    pages,
+    residency,
+    shedding,
+    spare,
+    stage,
+    types,
+)
 from aqua_jax.engine import engine
 from aqua_jax.simulation import toy
 from tests.simulation import bench, harness, scenarios
@@ -70,6 +81,22 @@ def drop_ignores_the_last_dispatch(patch: Patch) -> None:
     wrap(patch, residency.Residency, "drop", drop)
 
 
+def shedding_ignores_the_last_dispatch(patch: Patch) -> None:
+    def settle(original: Any, self: Any, session: Any) -> Any:
+        last, session.last_dispatch = session.last_dispatch, 0
+        original(self, session)
+        session.last_dispatch = last
+
+    wrap(patch, residency.Residency, "settle_shed", settle)
+
+
+def attended_slots_ignore_the_last_dispatch(patch: Patch) -> None:
+    def give_up(original: Any, self: Any, session: Any, aways: Any, last_dispatch: Any = 0) -> Any:
+        original(self, session, aways, 0)
+
+    wrap(patch, spare.Slots, "give_up", give_up)
+
+
 def leave_ignores_the_last_dispatch(patch: Patch) -> None:
     def leave(original: Any, self: Any, session: Any, *, units: Any, last_dispatch: Any) -> Any:
         return original(self, session, units=units, last_dispatch=0)
@@ -100,6 +127,8 @@ EARLY_PAGES: dict[str, Mutate] = {
         release_ignores_the_last_dispatch,
         drop_ignores_the_last_dispatch,
         leave_ignores_the_last_dispatch,
+        shedding_ignores_the_last_dispatch,
+        attended_slots_ignore_the_last_dispatch,
         dispatches_complete_one_early,
         reads_are_not_noted,
         writes_are_not_noted,
@@ -110,8 +139,8 @@ EARLY_PAGES: dict[str, Mutate] = {
 
 
 def a_copy_once_made_counts_as_clean_for_ever(patch: Patch) -> None:
-    def dirty(original: Any, self: Any, session: Any, holding: Any, units: Any) -> Any:
-        return [i for i in original(self, session, holding, units) if holding.away[i] is None]
+    def dirty(original: Any, self: Any, session: Any, holding: Any, *args: Any) -> Any:
+        return [i for i in original(self, session, holding, *args) if holding.away[i] is None]
 
     wrap(patch, residency.Residency, "_dirty", dirty)
 
@@ -260,14 +289,39 @@ def nobody_is_parked(patch: Patch) -> None:
 
 def slots_in_use_are_given_up(patch: Patch) -> None:
     def give_up(original: Any, self: Any, keep: Any, count: Any) -> Any:
-        held = [(h, h.outs, h.ins) for h in self._holdings.values()]
+        held = [(h, h.outs, h.ins) for h in self._offers.values()]
         for holding, _, _ in held:
             holding.outs, holding.ins = set(), set()
         original(self, keep, count)
         for holding, outs, ins in held:
             holding.outs, holding.ins = outs, ins
 
-    wrap(patch, residency.Residency, "_give_up_clean_copies", give_up)
+    wrap(patch, claims.Claims, "_give_up_clean_copies", give_up)
+
+
+def attended_slots_are_given_up(patch: Patch) -> None:
+    def clean(original: Any, self: Any, holding: Any) -> Any:
+        return [away for away in holding.away if away is not None]
+
+    wrap(patch, claims.Claims, "_clean", clean)
+
+
+def pages_are_shed_before_their_copies_are_made(patch: Patch) -> None:
+    def shed(original: Any, self: Any, slots: Any) -> Any:
+        waits = [away for away in self.away if away is not None and away.in_flight]
+        for away in waits:
+            away.in_flight = False
+        try:
+            return original(self, slots)
+        finally:
+            for away in waits:
+                away.in_flight = True
+
+    wrap(patch, holdings.Holding, "shed", shed)
+
+
+def stuck_sessions_stay_stuck(patch: Patch) -> None:
+    patch.setattr(shedding.Shedder, "free_slots", lambda self, now: None)
 
 
 def failed_copies_keep_their_slots(patch: Patch) -> None:
@@ -321,6 +375,9 @@ OTHERS: dict[str, Mutate] = {
         deadlines_are_never_looked_at,
         nobody_is_parked,
         slots_in_use_are_given_up,
+        attended_slots_are_given_up,
+        pages_are_shed_before_their_copies_are_made,
+        stuck_sessions_stay_stuck,
         failed_copies_keep_their_slots,
         lanes_are_not_given_back,
         a_session_comes_back_before_its_last_slice_was_read,

@@ -6,7 +6,7 @@ import pytest
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import controller as controllers
-from aqua_jax.control import pages, residency, types
+from aqua_jax.control import pages, residency, spare, types
 from aqua_jax.control.policies import base, registry
 from aqua_jax.engine import engine
 from aqua_jax.simulation import null
@@ -27,7 +27,7 @@ def make(policy: str, *, slots: int = 64) -> engine.Engine:
     )
     memory = residency.Residency(
         pages.PagePool(0, 13, reserved=1),
-        [residency.Tier("host", pages.PagePool(1, slots))],
+        [spare.Tier("host", pages.PagePool(1, slots))],
         pages_needed=runner.pages_needed,
         units_in_page=runner.units_in_page,
     )

@@ -35,6 +35,9 @@ REACHED = {
     "copy_errors": 100,
     **{f"{way} {tier}": 300 for way in ("out", "in") for tier in ("peer", "host")},
     "wasted": 300,
+    "attended": 5000,
+    "abort attended": 3,
+    **{f"end long {reason}": 10 for reason in ("stop", "length", "abort", "deadline")},
 }
 
 

@@ -1,0 +1,104 @@
+"""The pages of one session: on the device, in a slot of a tier, or in both.
+
+Knows: the order of pages, which of them are where. Does not know: other
+sessions, what is free, who decides.
+
+One page of one session:
+
+    ON_DEVICE --copy out--> BOTH (clean) --append--> BOTH (dirty)
+        ^                    |  |  ^                     |
+        |                    |  |  +------ copy out -----+
+        +--- slot given up --+  +--leave--> AWAY --arrive--> BOTH (clean)
+                             |
+                             +--shed, a full page of a long session--> ATTENDED
+
+An ATTENDED page has no device page any more: slices read it where its copy is,
+so its slot is nobody's to give up. The oldest pages go first, and they stay
+until the session ends or loses its state. Leaving and arriving are of the
+others.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from aqua_jax.control import errors, spare, types
+
+
+@dataclasses.dataclass(slots=True)
+class Holding:
+    """One session's pages.
+
+    device: the device pages, in order; none while it is away. attended: page-table entries
+    of the pages before them, which are ATTENDED. away: of every page its copy off the device,
+    if it has one. shed_to: pages before this one are to be shed once their copies are made.
+    outs, ins: tickets of copies in flight.
+    """
+
+    device: list[int] = dataclasses.field(default_factory=list)
+    attended: list[int] = dataclasses.field(default_factory=list)
+    away: list[spare.Away | None] = dataclasses.field(default_factory=list)
+    shed_to: int = 0
+    outs: set[int] = dataclasses.field(default_factory=set)
+    ins: set[int] = dataclasses.field(default_factory=set)
+
+    @property
+    def covered(self) -> int:
+        """Pages of its page table, on the device or attended away."""
+        return len(self.attended) + len(self.device)
+
+    @property
+    def leaving(self) -> int:
+        """Device pages that it gives up once copies in flight have completed."""
+        return max(0, self.shed_to - len(self.attended)) if self.device else 0
+
+    def table(self) -> Sequence[int]:
+        """Its page table. Without attended pages the live list."""
+        return [*self.attended, *self.device] if self.attended else self.device
+
+    def copy_of(self, index: int) -> spare.Away:
+        """The copy of page `index`, which must have one."""
+        away = self.away[index]
+        assert away is not None, "a page without an away copy"
+        return away
+
+    def shed(self, slots: spare.Slots) -> list[int]:
+        """BOTH -> ATTENDED for pages before `shed_to`, as far as their copies are made.
+
+        Returns the device pages given up. Where a copy has failed, the pages from there on
+        are no longer to be shed.
+        """
+        first = len(self.attended)
+        until = min(self.shed_to, self.covered)
+        while len(self.attended) < until:
+            away = self.away[len(self.attended)]
+            if away is None:
+                self.shed_to = len(self.attended)
+                break
+            if away.in_flight:
+                break
+            away.used = True
+            self.attended.append(types.away_entry(slots.place(away)))
+        count = len(self.attended) - first
+        given_up = self.device[:count]
+        del self.device[:count]
+        return given_up
+
+    def check(self, session: int, slots: spare.Slots) -> None:
+        """Its lists agree. Raises InternalError with the first violation."""
+        if len(self.device) not in (0, len(self.away) - len(self.attended)):
+            raise errors.InternalError(
+                f"session {session} has {len(self.device)} device pages,"
+                f" {len(self.attended)} attended away and {len(self.away)} in all"
+            )
+        for index, entry in enumerate(self.attended):
+            away = self.away[index]
+            if away is None or away.in_flight or entry != types.away_entry(slots.place(away)):
+                raise errors.InternalError(
+                    f"session {session} attends page {index} where it has no copy"
+                )
+        if self.shed_to > len(self.attended) and not self.outs and self.device:
+            raise errors.InternalError(
+                f"session {session} is to shed pages before {self.shed_to} and no copy is in flight"
+            )

@@ -1,0 +1,92 @@
+"""Long sessions: those that the pool cannot hold whole, attended partly away.
+
+Knows: whose pages make room for whom, and the way out when slots run out. Does
+not know: copies under way and page tables (`residency.py`).
+
+A long session has its newest pages on the device. When pages are short, its
+oldest full ones are shed: copied out beside the slices, then attended where
+they are, and not brought back while it lives. That stops nobody, so it comes
+before anybody is evicted: first for its own growth, one slice ahead and more,
+since a page is FREE again only when its copy and the slice in flight have
+completed; then for the growth of others; then for those who wait and may
+displace it.
+
+Progress. A long session that finds neither a FREE page nor a slot to shed into
+waits for whatever is in flight. When nothing is, the youngest session that has
+slots gives up its state and recomputes; if that is the one that waits, it does,
+and starts again when no older session has the slots. So the oldest always gets
+on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from aqua_jax.control import slices, stage, types
+
+
+class Shedder:
+    """Sheds pages of the stage's long sessions; copies go into the slice."""
+
+    def __init__(self, on_stage: stage.Stage, shaper: slices.Shaper) -> None:
+        self._stage = on_stage
+        self._memory = on_stage.memory
+        self._shaper = shaper
+
+    @property
+    def leaving(self) -> int:
+        """Device pages that turn FREE once copies in flight have completed."""
+        if not self._memory.attends_away:
+            return 0
+        on_device = (*self._stage.running.values(), *self._stage.paused.values())
+        return sum(self._memory.leaving(session) for session in on_device if session.long)
+
+    def may_start(self, session: types.Session) -> bool:
+        """False for a long session that starts anew and whose slots older ones have."""
+        if not session.long or session.state is not types.State.WAITING:
+            return True
+        memory = self._memory
+        short = memory.pages_for(session, session.known) - memory.device.capacity
+        if short > memory.slots_free:
+            short -= memory.slots_obtainable(session)
+            younger = (s for s in self._stage.sessions.values() if s.id > session.id)
+            return short <= sum(memory.slots_kept(other) for other in younger)
+        return True
+
+    def ask(self, sessions: Iterable[types.Session], count: int, slice_: slices.Slice) -> int:
+        """Has the long ones among `sessions` shed up to `count` pages; returns how many.
+
+        They are incoming from now on, and shed by `shed`, of those who have not left by then.
+        """
+        if count <= 0 or not self._memory.attends_away:
+            return 0
+        left = count
+        for session in sessions:
+            if session.long and left > 0:
+                asked = slice_.shed.get(session, 0)
+                most = self._memory.sheddable(session) - self._memory.leaving(session) - asked
+                more = max(0, min(left, most))
+                slice_.shed[session] = asked + more
+                left -= more
+        slice_.incoming += count - left
+        return count - left
+
+    def shed(self, slice_: slices.Slice) -> None:
+        """Plans what was asked, and what running ones will want beyond what is left for them."""
+        if not self._memory.attends_away:
+            return
+        for session in self._stage.runnable():
+            if session.long:
+                left = max(0, slice_.available + slice_.incoming)
+                self.ask((session,), self._shaper.growth_wanted(session) - left, slice_)
+        for session, count in slice_.shed.items():
+            if count and self._memory.held(session):
+                slice_.copies += self._memory.shed(session, count)
+
+    def free_slots(self, now: float) -> None:
+        """Nothing runs and nothing is in flight: if long sessions wait for slots, one gives way."""
+        stuck = [session for session in self._stage.runnable() if session.long]
+        if stuck:
+            living = self._stage.sessions.values()
+            holders = [session for session in living if self._memory.slots_kept(session)]
+            self._stage.give_way(max([*stuck, *holders], key=lambda session: session.id), now)

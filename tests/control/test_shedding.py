@@ -1,0 +1,151 @@
+"""A session that the pool cannot hold: what it sheds, for whom, and who gives way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from aqua_jax.control import errors, types
+from tests.control import desk as desks
+
+
+def desk(**fields: Any) -> desks.Desk:
+    """A pool of 8 pages of 4 units, 64 slots, prefill of up to 4 pages in a slice."""
+    settings: dict[str, Any] = {"pool_pages": 8, "chunks_max": 2, "attends_away": True}
+    return desks.Desk(**(settings | fields))
+
+
+def test_it_runs_beside_its_own_pages_and_all_is_free_at_the_end() -> None:
+    table = desk()
+    session = table.submit(80, 8)
+    assert session.long
+    table.run_until(lambda: len(session.emitted) > 0)
+    assert table.memory.attended(session) >= 20 - 8
+    assert session.preemptions == 0
+    table.finish()
+    assert table.memory.moved.into == {"peer": 0}  # nothing was brought back
+    assert table.memory.moved.wasted <= 8
+
+
+def test_entries_name_slots_of_the_oldest_pages_and_only_full_ones() -> None:
+    table = desk()
+    session = table.submit(60, 30)
+    while table.controller.sessions:
+        decision = table.decide()
+        for plan in decision.batch.lanes if decision.batch else ():
+            away = [entry for entry in plan.pages if entry < 0]
+            assert list(plan.pages[: len(away)]) == away
+            assert len(away) * desks.PAGE_UNITS <= plan.first
+            assert all(types.entry_place(entry).space == 1 for entry in away)
+        table.settle()
+    assert len(session.emitted) == 30
+
+
+def test_a_page_is_given_up_when_its_copy_and_the_slice_have_completed() -> None:
+    table = desk(chunks_max=1)
+    session, device = table.submit(80, 1), table.memory.device
+    table.decide()
+    while not table.memory.leaving(session):
+        table.observe()
+        table.decide()
+    leaving, free = table.memory.leaving(session), device.free_count
+    assert (table.in_flight, table.memory.attended(session)) == (1, 0)
+    table.land()
+    assert (table.memory.leaving(session), table.memory.attended(session)) == (0, leaving)
+    assert (device.free_count, device.pending_count) == (free, leaving)  # the slice reads them
+    table.observe()
+    assert device.free_count == free + leaving
+
+
+def test_one_that_fits_never_sheds() -> None:
+    table = desk(tiers={"peer": 64})
+    sessions = [table.submit(12, 16) for _ in range(4)]
+    while table.controller.sessions:
+        table.round()
+        assert all(table.memory.attended(session) == 0 for session in sessions)
+    assert sum(session.preemptions for session in sessions) > 0
+
+
+def test_nobody_is_evicted_while_a_long_session_can_shed() -> None:
+    table = desk(pool_pages=12)
+    long, short = table.submit(100, 8), table.submit(4, 30)
+    table.run_until(lambda: len(short.emitted) == 30)
+    assert long.preemptions == short.preemptions == 0
+    table.finish()
+
+
+def test_who_waits_and_may_displace_it_gets_pages_and_it_runs_on() -> None:
+    table = desk(prefill_quantum_tokens=4)
+    long = table.submit(100, 8)
+    table.run_until(lambda: table.memory.attended(long) > 0)
+    short = table.submit(8, 4)
+    table.run_until(lambda: len(short.emitted) > 0, rounds_max=8)
+    assert long.state is types.State.RUNNING
+    assert long.preemptions == 0
+    table.finish()
+
+
+def test_leaving_and_arriving_are_of_what_is_on_the_device() -> None:
+    table = desk()
+    session = table.submit(80, 20)
+    table.run_until(lambda: len(session.emitted) > 2)
+    attended, held = table.memory.attended(session), table.memory.held(session)
+    memory = table.memory
+    copies = memory.leave(session, units=session.cached, last_dispatch=session.last_dispatch)
+    assert copies is not None
+    assert sum(len(copy.moves) for copy in copies) <= held
+    table.begin(tuple(copies))
+    for ticket in list(table.copies):
+        del table.copies[ticket]
+        memory.finish(ticket, ok=True)
+    back = memory.arrive(session)
+    assert sum(len(copy.moves) for copy in back) == memory.held(session) <= held
+    assert memory.attended(session) == attended
+
+
+def test_a_copy_that_failed_is_made_again() -> None:
+    table = desk()
+    session = table.submit(60, 4)
+    for round in range(100):
+        if not table.controller.sessions:
+            break
+        table.decide()
+        table.land(ok=round % 3 > 0)
+        if table.in_flight:
+            table.observe()
+    assert len(session.emitted) == 4
+    assert session.preemptions == 0
+
+
+def test_of_two_that_are_stuck_for_slots_the_younger_gives_way() -> None:
+    table = desk(tiers={"peer": 14}, quantum_tokens=1000, prefill_quantum_tokens=1000)
+    first, second = table.submit(80, 8), table.submit(80, 8)
+    table.finish()
+    assert (len(first.emitted), len(second.emitted)) == (8, 8)
+    assert first.preemptions == 0
+
+
+def test_a_request_that_all_memory_cannot_hold_is_refused_with_the_way_out() -> None:
+    controller = desk(tiers={"peer": 2, "host": 3}).controller
+    controller.check_fits(desks.make_request(50, 3))  # 13 pages
+    with pytest.raises(errors.RequestError) as caught:
+        controller.check_fits(desks.make_request(50, 4))
+    assert str(caught.value) == (
+        "a request of 50 prompt units and up to 4 more needs 14 pages; the pool has 8 (tiers: peer"
+        " 2, host 3) and a session must fit into both together: shorten it or raise"
+        " memory.pool_pages or a tier's bytes"
+    )
+
+
+def test_a_stall_for_its_own_copies_is_named_as_one() -> None:
+    table = desk(chunks_max=1, tiers={"peer": 64})
+    table.submit(100, 1)
+    for _ in range(30):
+        if table.decide().batch is None:
+            break
+        while table.in_flight:
+            table.observe()
+    assert table.controller.waits_for_copies
+    table.land()
+    assert not table.controller.waits_for_copies
