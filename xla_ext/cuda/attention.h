@@ -19,7 +19,7 @@ constexpr int kEntryBits = 24;  // of a page; above them is the store slot
 constexpr int kQueriesMax = 8;  // of one block
 constexpr int kSegmentTokensMin = 128;
 constexpr int kSegmentsMax = 64;  // of one row, and one more where a window begins in the middle
-constexpr int kHeadUnit = 16, kHeadMax = 256;
+constexpr int kHeadUnit = 8, kHeadMax = 256;
 
 // Arenas by store slot, on any device whose memory this one may access, or in host memory.
 struct ArenaBases {

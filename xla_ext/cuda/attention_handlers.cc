@@ -1,8 +1,8 @@
 // XLA FFI handlers of paged attention on CUDA: aqua_attend_decode, aqua_attend_prefill.
 //
-// Operands and attributes as on CPU (cpu/attention_handlers.cc), in device memory; `lanes` is the
-// CPU's and must be 0. What only the device can see (page table entries, positions, the layer) is
-// checked there: a row that names no page comes out as NaN.
+// Operands as on CPU (cpu/attention_handlers.cc), in device memory; attributes are window (int64,
+// 0: none) and scale (float32, of the scores). What only the device can see (page table entries,
+// positions, the layer) is checked there: a row that names no page comes out as NaN.
 //
 // Arenas that a table may name are those registered when XLA enqueues the program. Whoever retires
 // one waits for the programs that read it, as for any page.
@@ -38,7 +38,6 @@ struct Operands {
   ffi::AnyBuffer queries, keys, values, pool_out, attended;
   int64_t window;
   float scale;
-  int64_t lanes;
 };
 
 bool HasShape(const ffi::AnyBuffer& buffer, std::initializer_list<int64_t> expected) {
@@ -94,9 +93,6 @@ Status CheckValues(const Operands& given) {
   if (given.window < 0 || given.window > INT32_MAX) {
     return AQUA_ERROR(AQUA_INVALID, "window is %lld: expected 0 (none) or more", Long{given.window});
   }
-  if (given.lanes != 0) {
-    return AQUA_ERROR(AQUA_INVALID, "lanes is %lld: on CUDA expected 0", Long{given.lanes});
-  }
   return {};
 }
 
@@ -150,11 +146,10 @@ template <bool kIsPrefill>
 ffi::Error Handle(cudaStream_t stream, ffi::ScratchAllocator scratch, ffi::AnyBuffer pool,
                   Ints layer, Ints tables, Ints positions, ffi::AnyBuffer queries,
                   ffi::AnyBuffer keys, ffi::AnyBuffer values, ffi::Result<ffi::AnyBuffer> pool_out,
-                  ffi::Result<ffi::AnyBuffer> attended, int64_t window, float scale,
-                  int64_t lanes) {
+                  ffi::Result<ffi::AnyBuffer> attended, int64_t window, float scale) {
   return Guarded([&]() -> Status {
     const Operands given = {pool,   layer,     tables,    positions, queries, keys,
-                            values, *pool_out, *attended, window,    scale,   lanes};
+                            values, *pool_out, *attended, window,    scale};
     AQUA_RETURN_IF_ERROR(CheckShapes(given));
     AQUA_RETURN_IF_ERROR(CheckValues(given));
     AttentionOperands operands = OperandsOf(given, kIsPrefill);
@@ -188,8 +183,7 @@ auto Binding() {
       .Ret<ffi::AnyBuffer>()  // pool
       .Ret<ffi::AnyBuffer>()  // attended
       .Attr<int64_t>("window")
-      .Attr<float>("scale")
-      .Attr<int64_t>("lanes");
+      .Attr<float>("scale");
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 
 #include <cerrno>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <utility>
@@ -24,10 +25,29 @@ constexpr unsigned kEveryDevice = cudaHostAllocPortable | cudaHostAllocMapped;
 static_assert(cudaHostAllocPortable == cudaHostRegisterPortable &&
               cudaHostAllocMapped == cudaHostRegisterMapped);
 
+// A file that others map keeps its size, or they would meet its end (SIGBUS).
+constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
+
 #define AQUA_SYSTEM_ERROR(what)                                                             \
   AQUA_ERROR(errno == ENOMEM || errno == EMFILE ? AQUA_EXHAUSTED : AQUA_UNAVAILABLE,        \
              "%s of %lld bytes: errno %d (%s)", (what), static_cast<long long>(bytes), errno, \
              std::strerror(errno))
+
+// Page-locked memory is taken at once and is never swapped out: where there is not as much, the
+// kernel would end some process to find it.
+Status CheckAvailable(int64_t bytes) {
+  std::FILE* const file = std::fopen("/proc/meminfo", "re");
+  if (file == nullptr) return {};  // then CUDA has to say it
+  char line[128];
+  long long available = -1;
+  while (available < 0 && std::fgets(line, sizeof(line), file) != nullptr) {
+    (void)std::sscanf(line, "MemAvailable: %lld kB", &available);
+  }
+  (void)std::fclose(file);
+  if (available < 0 || bytes / 1024 < available) return {};
+  return AQUA_ERROR(AQUA_EXHAUSTED, "%lld bytes of page-locked memory: the machine has %lld KiB left",
+                    static_cast<long long>(bytes), available);
+}
 
 class PinnedMemory final : public Memory {
  public:
@@ -104,6 +124,7 @@ Result<std::unique_ptr<Memory>> MapShared(int fd, int64_t bytes, bool is_import)
 }  // namespace
 
 Result<std::unique_ptr<Memory>> MakePinnedMemory(int64_t bytes) {
+  AQUA_RETURN_IF_ERROR(CheckAvailable(bytes));
   void* base = nullptr;
   AQUA_RETURN_IF_CUDA_ERROR(cudaHostAlloc(&base, static_cast<size_t>(bytes), kEveryDevice));
   std::memset(base, 0, static_cast<size_t>(bytes));
@@ -111,10 +132,11 @@ Result<std::unique_ptr<Memory>> MakePinnedMemory(int64_t bytes) {
 }
 
 Result<std::unique_ptr<Memory>> MakeSharedMemory(int64_t bytes) {
-  const int fd = memfd_create("aqua", MFD_CLOEXEC);
+  AQUA_RETURN_IF_ERROR(CheckAvailable(bytes));
+  const int fd = memfd_create("aqua", MFD_CLOEXEC | MFD_ALLOW_SEALING);
   if (fd < 0) return AQUA_SYSTEM_ERROR("memfd_create");
-  if (ftruncate(fd, bytes) != 0) {
-    const Status status = AQUA_SYSTEM_ERROR("ftruncate");
+  if (ftruncate(fd, bytes) != 0 || fcntl(fd, F_ADD_SEALS, kSeals) != 0) {
+    const Status status = AQUA_SYSTEM_ERROR("sizing shared memory");
     (void)close(fd);
     return status;
   }
@@ -127,6 +149,10 @@ Result<std::unique_ptr<Memory>> ImportSharedMemory(int fd, int64_t bytes) {
   if (facts.st_size < bytes) {
     return AQUA_ERROR(AQUA_INVALID, "descriptor %d has %lld bytes behind it, expected %lld", fd,
                       static_cast<long long>(facts.st_size), static_cast<long long>(bytes));
+  }
+  const int seals = fcntl(fd, F_GET_SEALS);
+  if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
+    return AQUA_ERROR(AQUA_INVALID, "descriptor %d can shrink: expected one of aqua_memory_export", fd);
   }
   const int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
   if (own < 0) return AQUA_SYSTEM_ERROR("a second descriptor");

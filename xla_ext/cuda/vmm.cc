@@ -41,6 +41,7 @@ class DeviceMemory final : public Memory {
   // Of one allocation on `device_`, which others may import where `exportable`.
   static CUmemAllocationProp Properties(int device, bool exportable);
   Status FindMappedBytes();
+  Status CheckFree() const;
   Status CreateHandle();
   Status Map();
   Status Zero() const;
@@ -88,8 +89,19 @@ Status DeviceMemory::CreateHandle() {
   return {};
 }
 
+Status DeviceMemory::CheckFree() const {
+  size_t free_bytes = 0, all_bytes = 0;
+  AQUA_RETURN_IF_CUDA_ERROR(cudaMemGetInfo(&free_bytes, &all_bytes));
+  if (mapped_bytes_ <= free_bytes) return {};
+  return AQUA_ERROR(AQUA_EXHAUSTED,
+                    "%zu bytes on device %d: it has %zu free of %zu; XLA may hold them "
+                    "(XLA_CLIENT_MEM_FRACTION)",
+                    mapped_bytes_, device_, free_bytes, all_bytes);
+}
+
 Status DeviceMemory::Create() {
   AQUA_RETURN_IF_ERROR(FindMappedBytes());
+  AQUA_RETURN_IF_ERROR(CheckFree());
   AQUA_RETURN_IF_ERROR(CreateHandle());
   AQUA_RETURN_IF_ERROR(Map());
   return Zero();

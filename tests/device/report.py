@@ -1,0 +1,58 @@
+"""What a section of the GPU check found, on disk after every line, so that a time-out keeps it."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import pathlib
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+PASSED, FAILED, MEASURED, UNAVAILABLE = "passed", "FAILED", "measured", "not available"
+
+
+@dataclasses.dataclass
+class Report:
+    """Lines of one section. `path`: rewritten whole after each."""
+
+    section: str
+    path: pathlib.Path
+    lines: list[dict[str, Any]] = dataclasses.field(default_factory=list)
+
+    def measured(self, name: str, value: float, unit: str, note: str = "") -> None:
+        """A figure, which is neither right nor wrong."""
+        self._add(name, MEASURED, f"{value:.4g} {unit}", note, value=value, unit=unit)
+
+    def unavailable(self, name: str, why: str) -> None:
+        """What this machine forbids: never passed."""
+        self._add(name, UNAVAILABLE, "", why)
+
+    def passed(self, name: str, note: str = "") -> None:
+        self._add(name, PASSED, "", note)
+
+    def failed(self, name: str, why: str) -> None:
+        self._add(name, FAILED, "", why)
+
+    def expect(self, name: str, holds: bool, note: str) -> None:
+        """Passed or failed; the note says what was seen."""
+        self._add(name, PASSED if holds else FAILED, "", note)
+
+    def check(self, name: str, body: Callable[[], Any]) -> None:
+        """Runs `body`: passed unless it raises."""
+        try:
+            body()
+        except Exception as error:
+            traceback.print_exc()
+            self.failed(name, _first_line(error))
+        else:
+            self.passed(name)
+
+    def _add(self, name: str, state: str, figure: str, note: str, **more: Any) -> None:
+        self.lines.append({"name": name, "state": state, "figure": figure, "note": note, **more})
+        self.path.write_text(json.dumps(self.lines, indent=1))
+        print(f"[{self.section}] {name}: {' '.join(filter(None, (state, figure, note)))}", flush=True)
+
+
+def _first_line(error: BaseException) -> str:
+    return f"{type(error).__name__}: {error}".splitlines()[0][:300]
