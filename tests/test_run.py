@@ -13,6 +13,7 @@ import subprocess
 import sys
 import time
 
+import matplotlib
 import pytest
 
 from aqua_jax import run
@@ -28,6 +29,9 @@ ENVIRONMENT = {
     "JAX_COMPILATION_CACHE_DIR": str(ROOT / ".jax_cache"),
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "PYTHONUNBUFFERED": "1",
+    # Speeds of links apart from the user's; matplotlib's fonts stay where they were found.
+    "XDG_CACHE_HOME": str(ROOT / ".jax_cache" / "links"),
+    "MPLCONFIGDIR": matplotlib.get_cachedir(),
 }
 STOP_SECONDS = 2.0
 START_SECONDS = 60.0
@@ -175,6 +179,75 @@ def test_wrong_input_is_an_exit_code_and_no_traceback(tmp_path):
     assert (code, out) == (2, "")
     assert re.fullmatch(r"aqua_jax\.run: unknown setting .*did you mean 'policy'.*\n", err)
     assert not list(tmp_path.iterdir())
+
+
+WITHOUT_LIBRARY = """
+import pathlib
+
+from aqua_jax.memory import native
+from configs import smoke
+
+native.library_path = lambda platform: pathlib.Path("nowhere", platform)
+get_config = smoke.get_config
+"""
+
+
+@pytest.fixture
+def without_library(tmp_path: pathlib.Path) -> str:
+    """The smoke config on a machine that has no native library."""
+    file = tmp_path / "without_library.py"
+    file.write_text(WITHOUT_LIBRARY)
+    return f"--config={file}"
+
+
+@pytest.mark.parametrize("setting", ["mover=ffi", "attention=native"])
+def test_what_is_native_and_not_built_is_refused_with_how_to_build_it(
+    setting, without_library, tmp_path
+):
+    workdir = tmp_path / "new"
+    code, out, err = door(without_library, f"--workdir={workdir}", f"--config.memory.{setting}")
+    assert (code, out) == (2, "")
+    assert err.count("\n") == 1
+    assert f"memory.{setting}: the native library for cpu is not built" in err
+    assert "`make native`" in err
+    assert not workdir.exists()
+
+
+def test_without_the_library_everything_runs_through_xla_and_that_is_said_once(
+    without_library, tmp_path
+):
+    workdir = tmp_path / "new"
+    code, out, err = door(without_library, f"--workdir={workdir}", "--config.arms=cfs_host")
+    assert (code, err) == (0, "")
+    plain = " ".join(out.split())
+    assert plain.count("memory.mover=xla, memory.attention=xla: the native library for") == 1
+    assert plain.index("memory.mover=xla") < plain.index("compiling")
+    value = json.loads((workdir / "report.json").read_text())
+    assert value["data_path"]["memory.mover=auto"]["used"] == "xla"
+    assert "make native" in value["data_path"]["memory.attention=auto"]["because"]
+    assert value["arms"]["cfs_host"]["paged_bytes"]["out"]["host"] > 0
+
+
+def test_a_link_below_the_floor_is_refused_aloud_and_the_run_goes_on(tmp_path):
+    code, out, err = door(
+        SMOKE,
+        f"--workdir={tmp_path}",
+        "--config.arms=cfs_host",
+        "--config.memory.pool_pages=400",  # of 4 KiB: enough for the floor to say something
+        "--config.arm_settings.cfs_host.memory.tiers.host.bytes=2000000",
+        "--config.memory.link_floor_gbps=1e6",
+    )
+    assert (code, err) == (0, "")
+    plain = " ".join(out.split())
+    assert re.search(r"device->host [\d.]+ µs ([\d.]+ [GM]B/s ){4}(yes|no)", plain)
+    assert plain.count("tier host is left out of all arms: device->host by the") == 1
+    assert "below memory.link_floor_gbps=1e+06" in plain
+    value = json.loads((tmp_path / "report.json").read_text())
+    report.check(value)
+    assert value["links"]["device->host"]["wrong_bytes"] == 0
+    assert value["data_path"]["memory.tiers.host"]["used"] == "left out of all arms"
+    assert value["arms"]["cfs_host"]["paged_bytes"]["out"]["host"] == 0
+    assert value["arms"]["cfs_host"]["finished"] == 16
 
 
 def test_help_is_readable_and_no_error():
