@@ -46,7 +46,7 @@ test: $(VENV)/test.stamp $(VENV)/native.stamp ## every test that takes seconds
 
 .PHONY: test-long
 test-long: $(VENV)/test.stamp $(VENV)/native.stamp ## the tests marked `long`: minutes
-	@exec $(BIN)/python -m pytest -m long --timeout=3600 $(ARGS)
+	@exec $(BIN)/python -m pytest -m "long and not device" --timeout=3600 $(ARGS)
 
 .PHONY: lint
 lint: $(VENV)/test.stamp ## ruff: rules and format
