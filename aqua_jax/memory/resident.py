@@ -76,6 +76,7 @@ class ResidentArray:
             new, *rest = program(old, *args)
         except Exception as error:
             if not old.is_deleted():
+                self._name_holders(program, old, error)
                 raise
             self._lose(f"program {_name(program)} failed after it was given the array")
             raise errors.PoolLostError(
@@ -167,6 +168,22 @@ class ResidentArray:
         zeros = np.zeros(self.shape, self.dtype)
         array = jax.device_put(zeros, self.sharding, may_alias=False)
         return jax.block_until_ready(programs.settle(self.sharding)(array))
+
+    def _name_holders(
+        self, program: Callable[..., Any], array: jax.Array, error: Exception
+    ) -> None:
+        """Raises when a view kept `program` from being given the array: native code refuses copies.
+
+        Nothing has changed: the copy that the program was given is gone.
+        """
+        shard_bytes = array.addressable_data(0).nbytes
+        ranges = [(start, start + shard_bytes) for start in self._addresses]
+        if found := holders.find(ranges, ignored=array):
+            raise errors.InternalError(
+                f"{self.label} could not be donated to {_name(program)}: its memory is held by "
+                f"{'; '.join(found)}. Drop that and read through snapshot(), which copies "
+                f"({error})"
+            ) from error
 
     def _not_in_place(
         self, program: Callable[..., Any], old: jax.Array, new: jax.Array

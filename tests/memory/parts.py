@@ -119,7 +119,7 @@ def moves(
     return [types.Move(types.Place(source, s), types.Place(target, t), 4) for s, t in pairs]
 
 
-def failing_token() -> jax.Array:
+def failing_token(sharding: jax.sharding.Sharding | None = None) -> jax.Array:
     """An array that is not ready yet, and will fail: native code does not know its pool."""
     native.load()
 
@@ -128,18 +128,22 @@ def failing_token() -> jax.Array:
         call = jax.ffi.ffi_call("aqua_page_out", like, input_output_aliases={0: 0})
         return call(array, ticket), -ticket
 
-    _, token = jax.jit(reach, donate_argnums=0)(jnp.zeros(64), slow_token())
-    return token
+    operands = jnp.zeros(64), jax.ShapeDtypeStruct((1,), np.int32)
+    # Compiled first: the token is not to be ready before it is used.
+    program = jax.jit(reach, donate_argnums=0).lower(*operands).compile()
+    _, token = program(operands[0], slow_token())
+    return token if sharding is None else jax.device_put(token, sharding)
 
 
 def slow_token() -> jax.Array:
     """`int32[1]`, zero, ready in some tens of milliseconds."""
+    return _work(jnp.full((256, 256), np.float32(0.01)))
 
-    def work(x: jax.Array) -> jax.Array:
-        busy = jax.lax.fori_loop(0, 300, lambda _, y: jnp.tanh(y @ x), x)
-        return (busy[0, :1] * np.float32(0)).astype(np.int32)
 
-    return jax.jit(work)(jnp.full((256, 256), np.float32(0.01)))
+@jax.jit
+def _work(x: jax.Array) -> jax.Array:
+    busy = jax.lax.fori_loop(0, 300, lambda _, y: jnp.tanh(y @ x), x)
+    return (busy[0, :1] * np.float32(0)).astype(np.int32)
 
 
 def drain(

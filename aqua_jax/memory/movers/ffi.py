@@ -26,7 +26,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax import lax
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import errors, tickets, types
@@ -46,6 +48,7 @@ from aqua_jax.memory.movers import base
 FENCE_SECONDS = 30.0  # counted from where the pool's array reaches the fence
 
 _PLATFORMS = {"cpu": "cpu", "gpu": "cuda"}  # of jax devices -> of the library
+_DEAR = 2048  # operations; XLA's bound is a thousand
 _TICKET_MASK = (1 << 31) - 1  # what an int32 operand carries of a ticket
 _Plan: TypeAlias = base.Plan[page_store.PageStore]
 
@@ -331,12 +334,17 @@ def _compiled(
     """`(pool, ticket int32[1]) -> (pool, token int32[1])`, donating the pool.
 
     The token is ready when the program is over, and fails with it.
+
+    XLA's CPU client runs a program of less than a thousand operations on the
+    calling thread. That suits a page program, which returns at once, but a
+    fence would hold up who enqueues it: its token is made dear enough.
     """
 
     def reach(pool: jax.Array, ticket: jax.Array) -> tuple[jax.Array, jax.Array]:
         result = jax.ShapeDtypeStruct(pool.shape, pool.dtype)
         call = jax.ffi.ffi_call(target, result, input_output_aliases={0: 0})
-        return call(pool, ticket), -ticket
+        dear = jnp.sum(lax.iota(jnp.int32, _DEAR) * ticket, keepdims=True)
+        return call(pool, ticket), dear if target == "aqua_fence" else -ticket
 
     whole = programs.replicated_sharding(sharding)
     body = reach
