@@ -15,9 +15,19 @@ class Mover(Protocol):
     """Copies pages between places, asynchronously.
 
     A submitted batch cannot be aborted: exactly one `Completion` per ticket
-    always comes out of `poll`. A copy reads and writes what the submission
-    order says: after every dispatch dispatched before it and before every
-    dispatch dispatched later that may touch the same pages.
+    always comes out of `poll`. A copy runs after every dispatch dispatched
+    before it and after every copy submitted before it that touches the same
+    pages. It may run beside dispatches dispatched after it. So while a copy is
+    in flight no dispatch may write a page that it touches or read one that it
+    writes, and the engine dispatches none that does:
+
+    - pages that leave are out of every page table once their copy is planned,
+      and not FREE before it has completed (`Residency.leave`, `begin`,
+      `finish`);
+    - pages that arrive belong to a session that is ARRIVING, and in no batch,
+      until its copies have completed (`Residency.is_arriving`, `Stage`);
+    - pages copied early from a session that goes on are full: dispatches read
+      them, as the copy does (`Residency.copy_early`).
     """
 
     def submit(
