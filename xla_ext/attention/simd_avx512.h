@@ -2,8 +2,9 @@
 #ifndef AQUA_ATTENTION_SIMD_AVX512_H_
 #define AQUA_ATTENTION_SIMD_AVX512_H_
 
-// GCC 12's own header trips its warning at every intrinsic (gcc.gnu.org/PR105593, fixed in 13).
+// GCC 12's own header trips its warnings at every intrinsic (gcc.gnu.org/PR105593, fixed in 13).
 #pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #pragma GCC diagnostic ignored "-Wmaybe-uninitialized"
 #include <immintrin.h>
 #pragma GCC diagnostic pop

@@ -1,4 +1,5 @@
-// Replays random histories against a model: `harness --rounds=N --seed=S`.
+// Replays random histories against a model, and random calls of attention: `harness --rounds=N
+// --seed=S`.
 //
 // Round r has seed S + r. What fails prints its seed, with which it can be run
 // alone. Built with ThreadSanitizer and with AddressSanitizer (CMakeLists.txt).
@@ -11,6 +12,7 @@
 #include <vector>
 
 #include "aqua.h"
+#include "tests/attention_rows.h"
 #include "tests/cases.h"
 #include "tests/check.h"
 #include "tests/collector.h"
@@ -76,7 +78,12 @@ int Main(int argc, char** argv) {
   const uint64_t seed = Flag(argc, argv, "--seed", 1);
   RunCases();
   for (uint64_t round = 0; round < rounds; ++round) RunRound(seed + round);
-  std::printf("%llu rounds of random plans from seed %llu: every byte as expected\n",
+  // As long as the rest would take, they would say nothing more.
+  for (uint64_t round = 0; round < rounds; round += 4) {
+    current_seed = seed + round;
+    RunAttentionRows(seed + round);
+  }
+  std::printf("%llu rounds of random plans and rows from seed %llu: every byte as expected\n",
               static_cast<unsigned long long>(rounds), static_cast<unsigned long long>(seed));
   return 0;
 }
