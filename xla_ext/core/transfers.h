@@ -12,8 +12,8 @@
 // Reach() takes the first of the queue of the part at that address: the order
 // of calls on one pool comes from the pool's array alone. A fence queues up the
 // same way. (CUDA handlers cannot read operands without waiting for the device,
-// so the queue, not an operand, says which ticket it is; CPU handlers are given
-// the ticket as an operand too, and it must agree.) A ticket that failed before
+// so the queue, not an operand, says which ticket it is; CPU handlers may be given
+// the ticket as an operand too, and then it must agree.) A ticket that failed before
 // its pool reached it keeps its place, and reaching it does nothing; only
 // Abandon gives the place up.
 #ifndef AQUA_CORE_TRANSFERS_H_

@@ -1,7 +1,8 @@
 // XLA FFI handlers of pages on CPU: the pool's array reaches its next ticket.
 //
 // Operands: the donated pool (one shard of it) and the ticket's low 31 bits,
-// int32[1]; the result is the pool again, at the same address. A handler says so
+// int32[1], or -1 for whichever is next; the result is the pool again, at the
+// same address. A handler says so
 // to Transfers and returns: it copies nothing and waits for nothing; a fence
 // returns a Future. An error names what was given; it costs XLA the pool, so
 // everything that the host can see is checked when the ticket is opened.
@@ -58,9 +59,11 @@ Status CheckOperands(const char* handler, const ffi::AnyBuffer& pool, const Tick
     return AQUA_ERROR(AQUA_INVALID, "%s: %zu tickets: expected int32[1]", handler,
                       ticket.element_count());
   }
-  if (ticket.typed_data()[0] < 0) {
-    return AQUA_ERROR(AQUA_INVALID, "%s: ticket %d: expected the low 31 bits of a ticket", handler,
-                      ticket.typed_data()[0]);
+  if (ticket.typed_data()[0] < -1) {
+    return AQUA_ERROR(AQUA_INVALID,
+                      "%s: ticket %d: expected the low 31 bits of a ticket, or -1 for whichever is "
+                      "next",
+                      handler, ticket.typed_data()[0]);
   }
   const auto [store, part] = TheProcess().stores.FindPart(pool.untyped_data());
   if (!store) {
