@@ -63,11 +63,8 @@ def _held_back(mover: ffi.FfiMover, space: int) -> Iterator[None]:
     never = library.copy_open(gate, gate, sources=[0], targets=[1], pool=gate)
     pool = mover._stores.of(space)
     assert isinstance(pool, paged.PagedPool)
-    fence = library.fence_open(mover.handle(space), [never], seconds=20)
-    pool.run(
-        ffi._program("aqua_fence", pool),
-        jax.device_put(np.array([fence], np.int32), _everywhere(pool)),
-    )
+    library.fence_open(mover.handle(space), [never], seconds=20)
+    pool.run(*ffi._program("aqua_fence", pool))
     try:
         yield
     finally:
