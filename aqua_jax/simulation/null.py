@@ -114,6 +114,9 @@ class NullMover:
         self._completions.append(types.Completion(ticket.id, self.check(moves), 0.0))
         return ticket
 
+    def fence(self, space: int) -> None:
+        """Nothing to hold back."""
+
     def poll(self) -> list[types.Completion]:
         completions, self._completions = self._completions, []
         return completions
