@@ -217,6 +217,30 @@ BENCHMARK: Mapping[str, Metric] = {
         "the largest number in as many bytes sought by a thread on every core, measured in turn",
     ),
     "read_share": Metric("Native over memory", "share", "of memory's rate that native reads reach"),
+    "memcpy_bytes_per_second.*": Metric(
+        "memcpy", "bytes/s", "the same byte ranges by memcpy on as many threads, page out or in"
+    ),
+    "ffi_bytes_per_second.*": Metric(
+        "ffi", "bytes/s", "by the ffi mover, from the first submission to the last completion"
+    ),
+    "xla_bytes_per_second.*": Metric("xla", "bytes/s", "by the xla mover, likewise"),
+    "layers_bytes_per_second.*": Metric(
+        "Layer by layer", "bytes/s", "the same pages, kept as one array a layer, copied in turn"
+    ),
+    "ffi_share.*": Metric("ffi of memcpy", "share", "of memcpy's rate that the ffi mover reaches"),
+    "ffi_over_xla.*": Metric("ffi over xla", "ratio", "seconds of xla over those of ffi"),
+    "step_seconds": Metric("Decode step alone", "s", "a step while nothing is copied"),
+    "paged_bytes_per_second": Metric("Paged", "bytes/s", "pages moved beside decoding, both ways"),
+    "paging_slowdown": Metric(
+        "Slower by paging", "share", "how much longer a decode step takes beside it"
+    ),
+    "bare_bytes_per_second": Metric("memcpy beside", "bytes/s", "copied by a bare memcpy thread"),
+    "bare_slowdown": Metric(
+        "Slower by memcpy", "share", "how much longer a decode step takes beside that"
+    ),
+    "paging_over_bare": Metric(
+        "Paging over memcpy", "ratio", "the first slowdown over the second, where that is above 1 %"
+    ),
 }
 
 # Tables of a report and what stands in a row of each; `*` is a row's name.
