@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import ctypes
 import threading
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -64,17 +65,18 @@ class Stream:
         self._structs = _structs(ranges)
         self._stopped = ctypes.c_int32(0)
         self._copied = 0
+        self._begun_at = time.perf_counter()
         period_ns = round(self._bytes / bytes_per_second * 1e9)
         self._thread = threading.Thread(
             target=self._run, args=(call, len(ranges), period_ns), name="bare copies", daemon=True
         )
         self._thread.start()
 
-    def stop(self) -> int:
-        """Ends it and waits for the last copy; the bytes copied."""
+    def stop(self) -> float:
+        """Ends it and waits for the last copy; bytes copied in a second."""
         self._stopped.value = 1
         self._thread.join()
-        return self._copied * self._bytes
+        return self._copied * self._bytes / (time.perf_counter() - self._begun_at)
 
     def _run(self, call: Any, count: int, period_ns: int) -> None:
         self._copied = call(self._structs, count, period_ns, ctypes.addressof(self._stopped))

@@ -8,6 +8,7 @@ read as markup.
 
 from __future__ import annotations
 
+import itertools
 import statistics
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ import rich.console
 import rich.table
 import rich.text
 
-from aqua_jax.workloads import headline, quantities, rows
+from aqua_jax.workloads import headline, metrics, quantities, rows
 
 _STYLES = {"better": "green", "worse": "red", "": ""}
 _HEADING_LETTERS = 12
@@ -114,15 +115,25 @@ def links(table: Mapping[str, Mapping[str, Any]], width: int) -> Iterator[rich.t
 
 
 def benchmark(report: Mapping[str, Any], width: int) -> Iterator[rich.table.Table]:
-    """One line per figure of a benchmark, one column per row of its report."""
-    measured = report["benchmark"]
-    figures = rows.columns("benchmark.*", list(measured.values()))
-    columns = [
-        _column(name, [figure.cells[index] for figure in figures])
-        for index, name in enumerate(measured)
-    ]
-    labels = [_Label(figure.label) for figure in figures]
-    return _tables(f"{report['title']} ({report['evidence']})", labels, columns, width)
+    """One line per figure of a benchmark, one column per row of its report.
+
+    Rows with other figures stand in a table of their own.
+    """
+    title = f"{report['title']} ({report['evidence']})"
+    for _, rows_alike in itertools.groupby(report["benchmark"].items(), _figures):
+        measured = dict(rows_alike)
+        figures = rows.columns("benchmark.*", list(measured.values()))
+        columns = [
+            _column(name, [figure.cells[index] for figure in figures])
+            for index, name in enumerate(measured)
+        ]
+        labels = [_Label(figure.label) for figure in figures]
+        yield from _tables(title, labels, columns, width)
+        title = ""
+
+
+def _figures(row: tuple[str, Mapping[str, Any]]) -> list[str]:
+    return [path for path, _ in metrics.flatten(row[1])]
 
 
 class _Label(NamedTuple):

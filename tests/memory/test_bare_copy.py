@@ -37,12 +37,10 @@ def test_a_stream_keeps_its_rate_and_ends(copies: bare_copy.BareCopy) -> None:
     source, target = np.arange(64, dtype=np.uint8), np.zeros(64, np.uint8)
     ranges = [bare_copy.Range(source.ctypes.data + i, target.ctypes.data + i, 16)
               for i in range(0, 64, 16)]  # fmt: skip
-    begin = time.monotonic()
     stream = copies.stream(ranges, bytes_per_second=3200)  # a range every 5 ms
     time.sleep(0.1)
-    copied = stream.stop()
-    seconds = time.monotonic() - begin
-    assert 64 <= copied <= 3200 * seconds + 16
+    rate = stream.stop()
+    assert 640 <= rate <= 3200 + 160 / 0.1  # one more than is due, at most; slow machines do less
     assert np.array_equal(target, source)
 
 

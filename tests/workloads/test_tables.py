@@ -125,3 +125,20 @@ def test_links_are_a_line_each_with_the_speeds_of_all_sizes():
     assert re.search(r"host->device +- +- +- +no", text)
     assert "arrived" not in text
     assert list(tables.links({}, 80)) == []
+
+
+def test_rows_of_a_benchmark_with_other_figures_stand_in_a_table_of_their_own():
+    rows = {
+        "pages": {"ffi_share": {"out": 0.9, "in": 0.8}},
+        "runs": {"ffi_share": {"out": 0.7, "in": 0.6}},
+        "beside": {"step_seconds": 0.003},
+    }
+    value = report.assemble_benchmark("Made up", rows, config={})
+    first, second = tables.benchmark(value, 80)
+    shown = io.StringIO()
+    rich.console.Console(file=shown, width=80).print(first, second)
+    text = shown.getvalue()
+    assert [len(table.columns) for table in (first, second)] == [3, 2]
+    assert (text.count("Made up"), text.count("-")) == (1, 0)
+    for wanted in ("ffi of memcpy out", "90.0 %", "60.0 %", "3.00 ms"):
+        assert wanted in text
