@@ -49,7 +49,8 @@ Result<int64_t> ValueOr(const Status& status, int64_t value = 0) {
 std::string TextOf(const char* text) { return text == nullptr ? "" : text; }
 
 Result<int64_t> Register(const char* label, int32_t parts, void* const* bases,
-                         const int32_t* devices, int64_t pages, int64_t page_bytes, int64_t memory) {
+                         const int32_t* devices, int64_t pages, int64_t page_bytes,
+                         int64_t memory) {
   if (parts < 1 || parts > kPartsMax || bases == nullptr || devices == nullptr) {
     return AQUA_ERROR(AQUA_INVALID, "a store of %d parts: expected 1 to %d, with bases and devices",
                       parts, kPartsMax);
@@ -83,8 +84,9 @@ Result<Spot> FindSpot(int32_t handle, int32_t part, int64_t page, const void* bu
   const std::shared_ptr<Store>& store = found.value();
   if (part < 0 || part >= static_cast<int64_t>(store->parts.size()) || page < 0 ||
       page >= store->pages) {
-    return AQUA_ERROR(AQUA_OUT_OF_RANGE, "part %d, page %lld of \"%s\": it has %zu parts, %lld pages",
-                      part, static_cast<long long>(page), store->label.c_str(),
+    return AQUA_ERROR(AQUA_OUT_OF_RANGE,
+                      "part %d, page %lld of \"%s\": it has %zu parts, %lld pages", part,
+                      static_cast<long long>(page), store->label.c_str(),
                       store->parts.size(), static_cast<long long>(store->pages));
   }
   if (buffer == nullptr) return AQUA_ERROR(AQUA_INVALID, "a page's bytes: expected an address");

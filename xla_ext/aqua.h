@@ -30,7 +30,7 @@ enum aqua_code {
   AQUA_STALE = 2,         // a handle or ticket that is not, or no longer, valid
   AQUA_OUT_OF_RANGE = 3,  // a page, slot or count
   AQUA_EXHAUSTED = 4,     // out of memory, handles or tickets
-  AQUA_UNAVAILABLE = 5,   // this machine cannot (no peer access, no VMM export): `text` has the errno
+  AQUA_UNAVAILABLE = 5,   // this machine cannot (peer access, VMM export): `text` has the errno
   AQUA_TIMEOUT = 6,
   AQUA_INTERNAL = 7,  // a fault of this library
   AQUA_CLOSED = 8,
@@ -59,7 +59,8 @@ enum aqua_memory_kind {
 };
 
 AQUA_EXPORT int32_t aqua_abi_version(void);
-// JSON: {"abi", "ffi_api": [major, minor], "compiler", "platform": "cpu"|"cuda", "cuda": n or null}.
+// JSON: {"abi", "ffi_api": [major, minor], "compiler", "platform": "cpu" or "cuda", "cuda": n or
+// null}.
 AQUA_EXPORT const char* aqua_build_info(void);
 
 // Starts the transfer threads. threads: CPU: how many; CUDA: ignored. cores: the cores to
@@ -96,7 +97,8 @@ AQUA_EXPORT int64_t aqua_store_slot(int32_t store, aqua_error* error);
 // No new plan may name it. Copies under way complete, tickets that its pool has not reached
 // fail. Returns the number of copies still under way on it.
 AQUA_EXPORT int64_t aqua_store_retire(int32_t store, const char* why, aqua_error* error);
-AQUA_EXPORT int64_t aqua_store_busy(int32_t store, aqua_error* error);  // tickets not complete on it
+// Tickets not complete on it.
+AQUA_EXPORT int64_t aqua_store_busy(int32_t store, aqua_error* error);
 // One part of one page, now, unordered with copies: for snapshots and tests.
 AQUA_EXPORT int64_t aqua_store_read(int32_t store, int32_t part, int64_t page, void* into,
                                     aqua_error* error);

@@ -1,4 +1,5 @@
-// The kernel for AVX-512: built for it by CMakeLists.txt, run after a look at the machine (kernel.cc).
+// The kernel for AVX-512: built for it by CMakeLists.txt, run after a look at the machine
+// (kernel.cc).
 #include "attention/kernel_impl.h"
 #include "attention/simd_avx512.h"
 

@@ -132,7 +132,8 @@ struct Arithmetic {
       for (int64_t row = 0; row < tile.rows; ++row) {
         const int64_t first = FirstSeen(shape, tile.positions[row]) / tokens;
         const bool sees = first <= segment && segment <= tile.positions[row] / tokens;
-        for (int64_t g = 0; g < shape.group; ++g, state += StateOf(shape), total += StateOf(shape)) {
+        for (int64_t g = 0; g < shape.group;
+             ++g, state += StateOf(shape), total += StateOf(shape)) {
           if (!sees) continue;
           if (segment == first) {
             for (int64_t x = 0; x < StateOf(shape); ++x) total[x] = state[x];
@@ -244,8 +245,8 @@ struct Arithmetic {
     }
     for (int64_t i = 0; i < count;) {
       int64_t alike = 1;
-      while (alike < Simd::kQueries && i + alike < count && seen[i + alike].begin == seen[i].begin &&
-             seen[i + alike].end == seen[i].end) {
+      while (alike < Simd::kQueries && i + alike < count &&
+             seen[i + alike].begin == seen[i].begin && seen[i + alike].end == seen[i].end) {
         ++alike;
       }
       const Weights weights{seen + i, scores + i * kScoreFloats, fades + i};

@@ -49,8 +49,8 @@ Result<std::unique_ptr<AttentionTask>> AttentionTask::Make(const AttentionCall& 
   const Kernel* kernel = FindKernel(call.type, call.shape.head_dim, call.lanes);
   if (kernel == nullptr) {
     return AQUA_ERROR(AQUA_UNAVAILABLE,
-                      "vectors of %d floats for head_dim %lld: expected 4, 8 or 16, as this machine "
-                      "has and as divide it, or 0 for the widest of them",
+                      "vectors of %d floats for head_dim %lld: expected 4, 8 or 16, as this "
+                      "machine has and as divide it, or 0 for the widest of them",
                       call.lanes, Long{call.shape.head_dim});
   }
   std::unique_ptr<AttentionTask> task(new AttentionTask(call, kernel));

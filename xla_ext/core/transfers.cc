@@ -249,7 +249,8 @@ Status Transfers::CheckAdmission(const Ticket& ticket, const std::vector<int64_t
   }
   for (int64_t other : awaited) {
     if (other < 1 || other >= next_ticket_) {
-      return AQUA_ERROR(AQUA_STALE, "a fence on ticket %lld: expected one opened before, up to %lld",
+      return AQUA_ERROR(AQUA_STALE,
+                        "a fence on ticket %lld: expected one opened before, up to %lld",
                         Long(other), Long(next_ticket_ - 1));
     }
   }

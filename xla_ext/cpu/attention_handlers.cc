@@ -42,9 +42,10 @@ ffi::Future Failed(const Status& status) {
   const bool range = status.code == AQUA_OUT_OF_RANGE;
   ffi::Promise promise;
   ffi::Future future(promise);
-  promise.SetError(ffi::Error(range ? ffi::ErrorCode::kOutOfRange : ffi::ErrorCode::kInvalidArgument,
-                              "attention: " + status.text + " (" + status.file + ":" +
-                                  std::to_string(status.line) + ")"));
+  promise.SetError(
+      ffi::Error(range ? ffi::ErrorCode::kOutOfRange : ffi::ErrorCode::kInvalidArgument,
+                 "attention: " + status.text + " (" + status.file + ":" +
+                     std::to_string(status.line) + ")"));
   return future;
 }
 

@@ -55,7 +55,8 @@ class MappedMemory final : public Memory {
   Result<int> Export() const override {
     if (fd_.get() < 0) {
       return AQUA_ERROR(AQUA_UNAVAILABLE,
-                        "memory of this process alone cannot be exported: allocate the shared kind");
+                        "memory of this process alone cannot be exported: allocate the shared "
+                        "kind");
     }
     const int fd = fcntl(fd_.get(), F_DUPFD_CLOEXEC, 0);
     if (fd >= 0) return fd;
