@@ -163,7 +163,7 @@ LINK: Mapping[str, Metric] = {
         "Latency", "s", "from submission to completion of a copy of one page, the best of five"
     ),
     "bytes_per_second": Metric(
-        "Bandwidth", "bytes/s", "bytes a second of the largest copy that was timed"
+        "Bandwidth", "bytes/s", "bytes a second of the copies that carried the most"
     ),
     "plan_bytes_per_second.*": Metric(
         "Copies of",
