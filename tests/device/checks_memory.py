@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import time
-from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -19,15 +18,23 @@ TOO_MANY_BYTES = 16 << 40  # more than any machine has
 
 
 def check_memory_begins_as_zeros_and_goes_back(place: places.Place) -> None:
-    """Twice: what comes second may be the first one's memory, scrubbed."""
+    for space in (DEVICE, HOST):
+        _allocate_twice(place, space)
+
+
+def check_shared_memory_begins_as_zeros_and_goes_back(place: places.Place) -> None:
+    _allocate_twice(place, SHARED)
+
+
+def _allocate_twice(place: places.Place, space: int) -> None:
+    """What comes second may be the first one's memory, scrubbed."""
     before = place.library.memory_live_bytes()
-    for space in (DEVICE, HOST, SHARED):
-        for _ in range(2):
-            arena = place.arena(space, 8, places.PAGE_SHAPE, np.float32)
-            assert not np.any(arena.snapshot(range(8)))
-            arena.write([0, 7], np.ones((2, *places.PAGE_SHAPE), np.float32))
-            assert np.all(arena.snapshot([0, 7]) == 1)
-            arena.close()
+    for _ in range(2):
+        arena = place.arena(space, 8, places.PAGE_SHAPE, np.float32)
+        assert not np.any(arena.snapshot(range(8)))
+        arena.write([0, 7], np.ones((2, *places.PAGE_SHAPE), np.float32))
+        assert np.all(arena.snapshot([0, 7]) == 1)
+        arena.close()
     assert place.library.memory_live_bytes() == before
 
 
@@ -52,42 +59,37 @@ def check_too_much_is_refused(place: places.Place) -> None:
     """Of the CUDA library alone: a plain mapping is refused by nobody until it is written."""
     if place.platform == "CUDA":
         for kind in (Kind.DEVICE, Kind.HOST, Kind.SHARED):
-            error = _refusal(lambda kind=kind: place.library.memory_allocate(kind, TOO_MANY_BYTES, device=0))
-            assert "EXHAUSTED" in str(error), error
+            allocate = functools.partial(place.library.memory_allocate, kind, device=0)
+            error = places.refusal(errors.NativeError, functools.partial(allocate, TOO_MANY_BYTES))
+            assert "EXHAUSTED" in error, error
     # What was refused has left nothing behind.
-    for kind in (Kind.DEVICE, Kind.HOST, Kind.SHARED):
+    for kind in (Kind.DEVICE, Kind.HOST):
         place.library.memory_free(place.library.memory_allocate(kind, 1 << 20, device=0))
 
 
 def check_what_is_not_there_is_refused(place: places.Place) -> None:
     library = place.library
-    error = _refusal(lambda: library.memory_allocate(Kind.HOST, 0))
-    assert "0 bytes" in str(error)
-    error = _refusal(lambda: library.memory_free(1 << 40))
-    assert "STALE" in str(error)
-    error = _refusal(
-        lambda: library.store_register("far", [4096], devices=[99], pages=1, page_bytes=16)
+    error = places.refusal(errors.NativeError, lambda: library.memory_allocate(Kind.HOST, 0))
+    assert "0 bytes" in error
+    error = places.refusal(errors.NativeError, lambda: library.memory_free(1 << 40))
+    assert "STALE" in error
+    error = places.refusal(
+        errors.NativeError,
+        lambda: library.store_register("far", [4096], devices=[99], pages=1, page_bytes=16),
     )
-    assert "99" in str(error)
+    assert "99" in error
 
 
 def check_only_shared_kinds_are_exported(place: places.Place) -> None:
     arena = place.arena(HOST, 4, places.PAGE_SHAPE, np.float32)
-    error = _refusal(arena.export)
-    assert "SHARED" in str(error) or "shared" in str(error)
+    error = places.refusal(errors.NativeError, arena.export)
+    assert "SHARED" in error or "shared" in error
     arena.close()
-
-
-def _refusal(body: Callable[[], Any]) -> errors.NativeError:
-    try:
-        given = body()
-    except errors.NativeError as error:
-        return error
-    raise AssertionError(f"not refused: got {given}")
 
 
 CHECKS = (
     check_memory_begins_as_zeros_and_goes_back,
+    check_shared_memory_begins_as_zeros_and_goes_back,
     check_memory_outlives_its_copies,
     check_too_much_is_refused,
     check_what_is_not_there_is_refused,

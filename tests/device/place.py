@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
@@ -40,7 +39,7 @@ class Place:
         return native.load(self.platform)
 
     @functools.cached_property
-    def device(self) -> jax.Device:
+    def device(self) -> Any:
         return jax.devices()[0]
 
     @property
@@ -72,7 +71,7 @@ class Place:
         page_shape: tuple[int, ...] = PAGE_SHAPE,
         dtype: Any = jnp.float32,
         *,
-        spaces: Sequence[int] = (DEVICE, HOST, SHARED),
+        spaces: Sequence[int] = (DEVICE, HOST),
     ) -> Iterator[Scene]:
         """A pool, an arena of as many slots in each of `spaces`, and the ffi mover over them."""
         stores: dict[int, Any] = {POOL: self.pool(pages, page_shape, dtype)}
@@ -154,22 +153,10 @@ def drain(
     return found
 
 
-def within(seconds: float, body: Callable[[], Any]) -> Any:
-    """What `body` returns. Raises TimeoutError if it takes longer; it then goes on in a thread."""
-    results: list[Any] = []
-    errors: list[BaseException] = []
-
-    def run() -> None:
-        try:
-            results.append(body())
-        except BaseException as error:
-            errors.append(error)
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    thread.join(seconds)
-    if errors:
-        raise errors[0]
-    if not results:
-        raise TimeoutError(f"not done in {seconds} s")
-    return results[0]
+def refusal(kind: type[Exception], body: Callable[[], Any]) -> str:
+    """The text of the error of this kind that `body` raises."""
+    try:
+        given = body()
+    except kind as error:
+        return str(error)
+    raise AssertionError(f"expected a {kind.__name__}, got {given}")

@@ -9,6 +9,9 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+from aqua_jax.control import errors
+from aqua_jax.memory import native_library
+
 PASSED, FAILED, MEASURED, UNAVAILABLE = "passed", "FAILED", "measured", "not available"
 
 
@@ -39,9 +42,14 @@ class Report:
         self._add(name, PASSED if holds else FAILED, "", note)
 
     def check(self, name: str, body: Callable[[], Any]) -> None:
-        """Runs `body`: passed unless it raises."""
+        """Passed unless `body` raises; not available if the machine lacks what it needs."""
         try:
             body()
+        except errors.NativeError as error:
+            if error.code == native_library.Code.UNAVAILABLE:
+                self.unavailable(name, _first_line(error))
+            else:
+                self.failed(name, _first_line(error))
         except Exception as error:
             traceback.print_exc()
             self.failed(name, _first_line(error))
@@ -51,7 +59,9 @@ class Report:
     def _add(self, name: str, state: str, figure: str, note: str, **more: Any) -> None:
         self.lines.append({"name": name, "state": state, "figure": figure, "note": note, **more})
         self.path.write_text(json.dumps(self.lines, indent=1))
-        print(f"[{self.section}] {name}: {' '.join(filter(None, (state, figure, note)))}", flush=True)
+        print(
+            f"[{self.section}] {name}: {' '.join(filter(None, (state, figure, note)))}", flush=True
+        )
 
 
 def _first_line(error: BaseException) -> str:

@@ -87,7 +87,34 @@ cudaError_t LaunchElement(const Launch& launch) {
   }
 }
 
+template <typename Function>
+bool Load(Function* function) {
+  cudaFuncAttributes attributes;
+  return cudaFuncGetAttributes(&attributes, function) == cudaSuccess;
+}
+
+template <typename Element, int kLanes, int kVectors>
+bool LoadTiles() {
+  return Load(Attend<Element, kLanes, kVectors, 1, false>) &&
+         Load(Attend<Element, kLanes, kVectors, 2, false>) &&
+         Load(Attend<Element, kLanes, kVectors, 4, false>) &&
+         Load(Attend<Element, kLanes, kVectors, kQueriesMax, false>) &&
+         Load(Attend<Element, kLanes, kVectors, kQueriesMax, true>);
+}
+
+template <typename Element>
+bool LoadElement() {
+  return Load(MergeSegments<Element>) && LoadTiles<Element, 4, 1>() && LoadTiles<Element, 8, 1>() &&
+         LoadTiles<Element, 16, 1>() && LoadTiles<Element, 32, 1>();
+}
+
 }  // namespace
+
+cudaError_t LoadAttention() {
+  const bool is_loaded = Load(WriteRows) && LoadElement<Float32>() && LoadElement<Bfloat16>() &&
+                         LoadTiles<Float32, 32, 2>();
+  return is_loaded ? cudaSuccess : cudaGetLastError();
+}
 
 cudaError_t LaunchAttention(const AttentionOperands& given, const ArenaBases& arenas,
                             bool is_bfloat16, bool is_prefill, cudaStream_t stream) {

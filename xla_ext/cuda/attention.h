@@ -79,6 +79,10 @@ inline int64_t PartialFloats(const AttentionOperands& given) {
          (given.head_dim + 2);
 }
 
+// Loads every kernel onto the current device. CUDA does it at the first launch otherwise, and may
+// wait for the device then, which may be waiting for us (flags.h).
+cudaError_t LoadAttention();
+
 // Writes the rows' keys and values, then attends. The operands are as Cut left them.
 cudaError_t LaunchAttention(const AttentionOperands& given, const ArenaBases& arenas,
                             bool is_bfloat16, bool is_prefill, cudaStream_t stream);

@@ -73,8 +73,8 @@ Status CheckShapes(const Operands& given) {
   if (group < 1 || kv_heads * group > 65535 || pool[0] > kPagesMax ||
       tables[1] * pool[3] > INT32_MAX / 2 || rows > INT32_MAX / 2 || tables[1] < 1 || pool[3] < 1) {
     return AQUA_ERROR(AQUA_OUT_OF_RANGE,
-                      "%lld pages, tables of %lld pages of %lld tokens, %lld query heads: more than "
-                      "a kernel can count, or none",
+                      "%lld pages, tables of %lld pages of %lld tokens, %lld query heads: more "
+                      "than a kernel can count, or none",
                       Long{pool[0]}, Long{tables[1]}, Long{pool[3]}, Long{kv_heads * group});
   }
   return {};
@@ -91,7 +91,8 @@ Status CheckValues(const Operands& given) {
     return AQUA_ERROR(AQUA_INVALID, "the pool is not aliased to the first result");
   }
   if (given.window < 0 || given.window > INT32_MAX) {
-    return AQUA_ERROR(AQUA_INVALID, "window is %lld: expected 0 (none) or more", Long{given.window});
+    return AQUA_ERROR(AQUA_INVALID, "window is %lld: expected 0 (none) or more",
+                      Long{given.window});
   }
   return {};
 }

@@ -45,7 +45,8 @@ Status CheckAvailable(int64_t bytes) {
   }
   (void)std::fclose(file);
   if (available < 0 || bytes / 1024 < available) return {};
-  return AQUA_ERROR(AQUA_EXHAUSTED, "%lld bytes of page-locked memory: the machine has %lld KiB left",
+  return AQUA_ERROR(AQUA_EXHAUSTED,
+                    "%lld bytes of page-locked memory: the machine has %lld KiB left",
                     static_cast<long long>(bytes), available);
 }
 
@@ -152,7 +153,8 @@ Result<std::unique_ptr<Memory>> ImportSharedMemory(int fd, int64_t bytes) {
   }
   const int seals = fcntl(fd, F_GET_SEALS);
   if (seals < 0 || (seals & F_SEAL_SHRINK) == 0) {
-    return AQUA_ERROR(AQUA_INVALID, "descriptor %d can shrink: expected one of aqua_memory_export", fd);
+    return AQUA_ERROR(AQUA_INVALID,
+                      "descriptor %d can shrink: expected one of aqua_memory_export", fd);
   }
   const int own = fcntl(fd, F_DUPFD_CLOEXEC, 0);
   if (own < 0) return AQUA_SYSTEM_ERROR("a second descriptor");

@@ -43,7 +43,8 @@ Result<int> CheckOperands(const char* handler, const ffi::AnyBuffer& pool, const
   }
   const auto [store, part] = TheProcess().stores.FindPart(pool.untyped_data());
   if (!store) {
-    return AQUA_ERROR(AQUA_STALE, "%s on an array of %zu bytes at %p: no live store has a part there",
+    return AQUA_ERROR(AQUA_STALE,
+                      "%s on an array of %zu bytes at %p: no live store has a part there",
                       handler, pool.size_bytes(), pool.untyped_data());
   }
   const int64_t bytes = store->pages * store->page_bytes;

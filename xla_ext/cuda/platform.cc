@@ -16,6 +16,7 @@
 #include "core/copier.h"
 #include "core/status.h"
 #include "core/store.h"
+#include "cuda/attention.h"
 #include "cuda/driver.h"
 #include "cuda/flags.h"
 #include "cuda/host_memory.h"
@@ -70,6 +71,16 @@ Result<std::unique_ptr<Memory>> GivenBackLater(Result<std::unique_ptr<Memory>> m
   return ReapedLater(std::move(made).value());
 }
 
+Status LoadKernels() {
+  int devices = 0;
+  AQUA_RETURN_IF_CUDA_ERROR(cudaGetDeviceCount(&devices));
+  for (int device = 0; device < devices; ++device) {
+    const DeviceScope scope(device);
+    AQUA_RETURN_IF_CUDA_ERROR(LoadAttention());
+  }
+  return {};
+}
+
 // On a stream of its own: the null stream would wait for others of its kind.
 Status CopyNow(int device, void* target, const void* source, int64_t bytes) {
   const DeviceScope scope(device);
@@ -97,6 +108,7 @@ Result<std::unique_ptr<Copier>> MakeCopier(int, const std::vector<int>&) {
   AQUA_RETURN_IF_ERROR(CheckOrdinal(0));
   AQUA_RETURN_IF_ERROR(TheDriver().status());
   AQUA_RETURN_IF_ERROR(FlagPool::The().Prepare());
+  AQUA_RETURN_IF_ERROR(LoadKernels());
   return std::unique_ptr<Copier>(std::make_unique<StreamCopier>());
 }
 

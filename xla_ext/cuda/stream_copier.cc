@@ -126,7 +126,8 @@ Result<std::shared_ptr<Gate>> StreamGate::Record(cudaStream_t stream) {
 // One pair of devices. Its thread alone touches what lies below the line.
 class StreamCopier::Lane {
  public:
-  Lane(int source, int target) : source_(source), target_(target), thread_(QuietThread("aqua-copy", [this] { Run(); })) {}
+  Lane(int source, int target)
+      : source_(source), target_(target), thread_(QuietThread("aqua-copy", [this] { Run(); })) {}
   ~Lane();
 
   void Add(Job job);
@@ -287,8 +288,9 @@ bool StreamCopier::Lane::LookAtFlights() {
 // A device that has stopped answering. Nothing may free the memory that it may yet write: what
 // holds it is never destroyed.
 void StreamCopier::Lane::GiveUp() {
-  const Status status = AQUA_ERROR(AQUA_TIMEOUT, "a copy from device %d to %d did not end in %.0f s",
-                                   source_, target_, kJoinSeconds);
+  const Status status =
+      AQUA_ERROR(AQUA_TIMEOUT, "a copy from device %d to %d did not end in %.0f s", source_,
+                 target_, kJoinSeconds);
   for (Job& job : waiting_) {
     job.done(AQUA_ERROR(AQUA_CLOSED, "closed before the pool's array came"), 0);
   }

@@ -80,12 +80,14 @@ struct World {
     const int tokens = shape.table_pages * shape.page_tokens;
     for (int row = 0; row < shape.rows; ++row) {
       const int table = shape.shares_tables ? row * tables / shape.rows : row;
-      const int in_table = shape.shares_tables ? row - (table * shape.rows + tables - 1) / tables : row;
-      const int position = shape.shares_tables ? tokens / 2 + in_table : (row * 97 + 3) % tokens;
+      const int first_row = (table * shape.rows + tables - 1) / tables;
+      const int position =
+          shape.shares_tables ? tokens / 2 + row - first_row : (row * 97 + 3) % tokens;
+      const int first_own = shape.shares_tables ? tokens / 2 : position;
       positions.push_back(position);
       for (int page = 0; page < shape.table_pages; ++page) {
         const int index = order[table * shape.table_pages + page];
-        const bool grows = (page + 1) * shape.page_tokens > (shape.shares_tables ? tokens / 2 : position);
+        const bool grows = (page + 1) * shape.page_tokens > first_own;
         entries.push_back(page % 3 == 1 && !grows ? ~(kArenaSlot << kEntryBits | index) : index);
       }
       for (int t = 0; t < position; ++t) {
