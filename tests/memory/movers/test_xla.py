@@ -104,6 +104,15 @@ def test_stores_that_do_not_fit_are_refused_at_once() -> None:
         xla.XlaMover({9: four, 8: two}, clock)
 
 
+@parts.needs_native
+def test_native_memory_is_out_of_reach() -> None:
+    stores = parts.make_stores("single, native arenas")
+    with pytest.raises(errors.ConfigError, match=r"device arena 2 is a NativeArena.*the ffi mover"):
+        xla.XlaMover(stores, clocks.MonotonicClock())
+    for store in stores.values():
+        store.close()
+
+
 def test_pages_of_two_kinds_live_side_by_side_but_do_not_mix() -> None:
     clock = clocks.MonotonicClock()
     stores = parts.make_stores()
