@@ -5,95 +5,22 @@ from __future__ import annotations
 import io
 import itertools
 import pathlib
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 import rich.console
 
-from aqua_jax.control import clock as clocks
-from aqua_jax.control import controller as controllers
-from aqua_jax.engine import assemble
-from aqua_jax.engine import engine as engines
-from aqua_jax.experiments import (
-    config_file,
-    emulated,
-    overrides,
-    recorder,
-    replay,
-    settings,
-    trial,
-)
-from aqua_jax.memory.movers import links
-from aqua_jax.simulation import null
+from aqua_jax.experiments import config_file, overrides, settings, trial
 from aqua_jax.workloads import live, measure, records
+from tests.experiments import simulated
 
 CONFIG = pathlib.Path(__file__).resolve().parent.parent / "configs" / "burst_links.py"
-
-
-class Slots(NamedTuple):
-    space: int
-    slots: int
 
 
 def experiment(**workload: Any) -> settings.Experiment:
     config = config_file.load(str(CONFIG))
     config.workload.update(workload)
     return overrides.experiment(config)
-
-
-def simulate(arm: settings.Experiment) -> records.RunRecord:
-    """The arm's record on null devices that take the emulated times, exactly."""
-    clock = clocks.VirtualClock()
-    engine_settings, emulate = arm.engine, arm.emulate
-    cost = emulated.StepCost(
-        emulate.step_seconds, emulate.step_unit_seconds, emulate.prefill_unit_seconds
-    )
-    runner = null.NullRunner(
-        clock,
-        pages=arm.memory.pool_pages,
-        page_units=engine_settings.page_tokens,
-        lanes=engine_settings.lanes,
-        chunk_units=engine_settings.chunk_tokens,
-        steps_max=engine_settings.steps_max,
-        units_max=engine_settings.units_max,
-        seconds=lambda batch: cost.seconds(batch) * emulate.dilation,
-    )
-    tiers = {name: Slots(i, 1024) for i, (name, _) in enumerate(arm.memory.nearest_first, 1)}
-    pairs = {
-        pair: links.Link(link.latency_seconds, link.bytes_per_second)
-        for name, tier in tiers.items()
-        for link in [emulate.links[arm.memory.tiers[name].link]]
-        for pair in ((0, tier.space), (tier.space, 0))
-    }
-    mover = links.LinkedMover(
-        null.NullMover(clock, page_bytes=emulate.page_bytes),
-        clock,
-        links=pairs,
-        tiers={0: "device"} | {tier.space: name for name, tier in tiers.items()},
-        dilation=emulate.dilation,
-    )
-    controller = assemble.make_controller(
-        runner,
-        tiers=tiers,
-        policy=arm.policy,
-        settings=controllers.ControllerSettings(
-            lanes=engine_settings.lanes,
-            chunk_units=engine_settings.chunk_tokens,
-            steps_max=engine_settings.steps_max,
-            chunks_max=engine_settings.chunks_max,
-            steps_contended=engine_settings.steps_contended,
-            early_pages=engine_settings.early_pages,
-        ),
-    )
-    record = records.RunRecord(arm="simulated", evidence="simulated")
-    keeper = recorder.Recorder(record, emulate.page_bytes)
-    engine = engines.Engine(controller, mover, runner, clock, observer=keeper)
-    drawn = replay.arrivals(arm.workload, units_max=engine_settings.units_max)
-    wanted = [null.request(a.prompt_tokens, a.output_tokens) for a in drawn]
-    replay.run(
-        engine, keeper, drawn, wanted, on_sample=lambda sample, done: None, stopped=lambda: False
-    )
-    return record
 
 
 def gaps(record: records.RunRecord) -> list[tuple[float, float]]:
@@ -109,7 +36,7 @@ def gaps(record: records.RunRecord) -> list[tuple[float, float]]:
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_peer_stalls_the_device_much_less(seed: int) -> None:
     whole = experiment(seed=seed)
-    host, peer = (simulate(overrides.arm(whole, name)) for name in ("cfs_host", "cfs_peer"))
+    host, peer = (simulated.run(overrides.arm(whole, name)) for name in ("cfs_host", "cfs_peer"))
     assert host.preemptions > 10
     assert host.stall_seconds > 4 * peer.stall_seconds > 0
     faster = [measure.summarise(run)["output_tokens_per_second"] for run in (peer, host)]
@@ -119,7 +46,7 @@ def test_a_peer_stalls_the_device_much_less(seed: int) -> None:
 
 @pytest.mark.parametrize("arm", ["cfs_host", "cfs_peer"])
 def test_stall_is_the_time_between_slices_and_ends_with_a_copy(arm: str) -> None:
-    record = simulate(overrides.arm(experiment(), arm))
+    record = simulated.run(overrides.arm(experiment(), arm))
     between = gaps(record)
     assert len(between) > 5
     assert record.stall_seconds == pytest.approx(sum(end - start for start, end in between))
@@ -133,7 +60,7 @@ def test_with_memory_for_three_it_does_not_matter() -> None:
     config = config_file.load(str(CONFIG))
     config.memory.pool_pages = 2 * config.memory.pool_pages
     whole = overrides.experiment(config)
-    host, peer = (simulate(overrides.arm(whole, name)) for name in ("cfs_host", "cfs_peer"))
+    host, peer = (simulated.run(overrides.arm(whole, name)) for name in ("cfs_host", "cfs_peer"))
     ends = [max(span.end_seconds for span in run.spans) for run in (host, peer)]
     assert ends[0] == pytest.approx(ends[1], rel=0.01)
 

@@ -156,6 +156,7 @@ class LanePlan(NamedTuple):
     pages: the session's page table; final, covers every unit the slice may touch. An entry
       of at least 0 is a page of the runner's pool; one below 0, which the slice only
       reads, is a slot of an arena (`entry_place`), where the page is attended in place.
+      Those of arenas come first.
     joins: the lane did not run this session in the previous slice, so the
       device's lane state is set from the host (last known unit, position).
     """
@@ -167,6 +168,16 @@ class LanePlan(NamedTuple):
     prefill: int
     steps: int
     joins: bool
+
+    def away_pages(self) -> dict[int, int]:
+        """Pages attended in place, by the space that they are in."""
+        counts: dict[int, int] = {}
+        for entry in self.pages:
+            if entry >= 0:
+                break
+            space = entry_place(entry).space
+            counts[space] = counts.get(space, 0) + 1
+        return counts
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

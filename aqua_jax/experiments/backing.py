@@ -16,7 +16,7 @@ from jax.sharding import NamedSharding, Sharding, SingleDeviceSharding
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import errors
 from aqua_jax.experiments import data_path, link_cache, link_checks, settings
-from aqua_jax.loops import programs, text
+from aqua_jax.loops import native_attention, programs, text
 from aqua_jax.memory import arenas, native_arenas, page_store, paged, probe
 from aqua_jax.memory.movers import base, faults, ffi, links, reference, verified, xla
 from aqua_jax.workloads import environment
@@ -84,6 +84,7 @@ class Backing:
         self._verifies = any(arm.memory.verify for arm in arms)
         self._left_out: frozenset[str] = frozenset()
         self._arenas: dict[_Key, page_store.PageStore] = {}
+        self._attends = any(arm.memory.attend_away for arm in arms)
         self._by_mover: dict[str, settings.MemorySettings] = {}  # of the first arm that has it
         self._tiers_by_mover: dict[str, list[str]] = {}
         for arm in arms:
@@ -97,6 +98,16 @@ class Backing:
             for name, tier in memory.nearest_first
             if name not in self._left_out
         }
+
+    def attendable(self, memory: settings.MemorySettings) -> dict[int, native_attention.Arena]:
+        """By space, the arenas of an arm in which native attention can read pages."""
+        mover, found = self._path.mover(memory), {}
+        for name in self.tiers(memory):
+            arena = self._arena(name, mover)
+            assert isinstance(arena, native_arenas.NativeArena), "made so where an arm attends"
+            slot = self._path.native_library.store_slot(arena.handle)
+            found[arena.space] = native_attention.Arena(slot, arena.slots)
+        return found
 
     def warm_up(self) -> None:
         """Compiles what the movers of all arms run."""
@@ -172,7 +183,8 @@ class Backing:
         return self._arenas[self._key(tier, mover)]
 
     def _key(self, tier: str, mover: str) -> _Key:
-        in_array = self._tiers[tier].kind == "peer" and self._peers_match
+        # An array is registered anew when it was rebuilt: page tables could not name it for long.
+        in_array = self._tiers[tier].kind == "peer" and self._peers_match and not self._attends
         return _Key(tier, native=mover == "ffi" and not in_array)
 
     def _make_arena(self, key: _Key) -> page_store.PageStore:

@@ -93,6 +93,8 @@ def resolve(arms: Sequence[settings.Experiment], platform: str) -> DataPath:
     asked for by name and the library is not there. The arms share one attention.
     """
     reason = _missing(platform)
+    if reason and any(arm.memory.attend_away for arm in arms):
+        raise errors.NativeError(f"memory.attend_away=True: {reason}")
     asked = [
         *dict.fromkeys(("mover", arm.memory.mover) for arm in arms),
         ("attention", arms[0].memory.attention),

@@ -9,7 +9,7 @@ late: above 1 % late slices the run says nothing.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import tickets, types
@@ -23,18 +23,31 @@ class StepCost:
     """Undilated seconds.
 
     step: of one decode step. step_unit: more for each unit of context attended
-    in it. prefill_unit: of one prefill row.
+    in it. prefill_unit: of one prefill row. away_page: more for each time that a page
+    attended in place crosses its link, by its space; nothing hides it. It does so
+    `step_reads` times in a step, and once in a prefill program of `chunk_units` rows.
     """
 
     step: float
     step_unit: float
     prefill_unit: float
+    away_page: Mapping[int, float] = dataclasses.field(default_factory=dict)
+    step_reads: int = 1
+    chunk_units: int = 1
 
     def seconds(self, batch: types.Batch) -> float:
         """The slice's time: memory-bound steps and compute-bound prefill."""
         context = sum(plan.first + plan.prefill for plan in batch.lanes if plan.steps)
         steps = batch.steps * (self.step + self.step_unit * context)
-        return steps + self.prefill_unit * batch.prefill_units
+        return steps + self.prefill_unit * batch.prefill_units + self._away_seconds(batch)
+
+    def _away_seconds(self, batch: types.Batch) -> float:
+        seconds = 0.0
+        for plan in batch.lanes:
+            for space, pages in plan.away_pages().items():
+                reads = plan.steps * self.step_reads + -(-plan.prefill // self.chunk_units)
+                seconds += reads * pages * self.away_page.get(space, 0.0)
+        return seconds
 
 
 def emulate(

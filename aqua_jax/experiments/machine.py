@@ -7,7 +7,7 @@ one after another on the same programs and differ in policy and tiers only.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import jax
@@ -87,10 +87,15 @@ class Machine:
         runner: protocols.Runner = self.runner
         emulating = None
         if arm.emulate.dilation:
+            spaces = {name: space for name, (space, _) in self._backing.tiers(arm.memory).items()}
+            cost = step_cost(arm, spaces, page_bytes=self.runner.page_bytes)
             emulating = emulated.emulate(
-                self.runner, self.clock, _step_cost(arm.emulate), dilation=arm.emulate.dilation
+                self.runner, self.clock, cost, dilation=arm.emulate.dilation
             )
             runner = emulating
+        if arm.memory.attend_away:
+            for space, arena in self._backing.attendable(arm.memory).items():
+                self.runner.attend_in(space, arena)
         controller = assemble.make_controller(
             runner,
             tiers={
@@ -100,6 +105,7 @@ class Machine:
             policy=arm.policy,
             settings=_controller_settings(arm),
             pool_pages=arm.memory.pool_pages,
+            attends_away=arm.memory.attend_away,
         )
         mover, linked = self._backing.mover(arm)
         engine = engines.Engine(
@@ -116,6 +122,30 @@ class Machine:
         """Waits for what is in flight and ends the threads."""
         self.runner.close()
         self._backing.close()
+
+
+def step_cost(
+    arm: settings.Experiment, spaces: Mapping[str, int], *, page_bytes: int
+) -> emulated.StepCost:
+    """What the arm's slices cost. spaces: of its tiers; page_bytes: of a page that stands for none.
+
+    A page attended away crosses its tier's link.
+    """
+    emulate = arm.emulate
+    stands_for = emulate.page_bytes or page_bytes
+    links_used = {spaces[name]: arm.memory.tiers[name].link for name in spaces}
+    return emulated.StepCost(
+        emulate.step_seconds,
+        emulate.step_unit_seconds,
+        emulate.prefill_unit_seconds,
+        away_page={
+            space: stands_for / emulate.links[link].bytes_per_second
+            for space, link in links_used.items()
+            if link
+        },
+        step_reads=emulate.step_reads,
+        chunk_units=arm.engine.chunk_tokens,
+    )
 
 
 def _limits(experiment: settings.Experiment, attention: str) -> text.TextLimits:
@@ -142,10 +172,4 @@ def _controller_settings(arm: settings.Experiment) -> controllers.ControllerSett
         chunks_max=engine.chunks_max,
         steps_contended=engine.steps_contended,
         early_pages=engine.early_pages,
-    )
-
-
-def _step_cost(emulate: settings.EmulateSettings) -> emulated.StepCost:
-    return emulated.StepCost(
-        emulate.step_seconds, emulate.step_unit_seconds, emulate.prefill_unit_seconds
     )

@@ -28,6 +28,7 @@ class Recorder(observer.Observer):
         self._waiting_first = 0
         self._sampled_at = -_SAMPLE_SECONDS
         self._service: dict[str, float] = {}  # by tenant
+        self._attended: dict[int, int] = {}  # pages read in place, by space
         self._admitted: dict[int, records.RequestRecord] = {}
         self._sessions: dict[int, types.Session] = {}  # all that ever ran
 
@@ -101,6 +102,9 @@ class Recorder(observer.Observer):
             self._sessions[plan.session.id] = plan.session
             service = self._engine.controller.policy.service(plan.prefill, plan.steps)
             self._service[tenant] = self._service.get(tenant, 0.0) + service
+            for space, pages in plan.away_pages().items():
+                reads = plan.steps + -(-plan.prefill // self._engine.runner.chunk_units)
+                self._attended[space] = self._attended.get(space, 0) + reads * pages
         args = {"lanes": len(batch.lanes), "prefill": batch.prefill_units, "steps": batch.steps}
         self._span("device", "slice", started_at, finished_at, args)
 
@@ -136,6 +140,11 @@ class Recorder(observer.Observer):
         record.paged_bytes = {
             "out": {tier: pages * self._page_bytes for tier, pages in moved.out.items()},
             "in": {tier: pages * self._page_bytes for tier, pages in moved.into.items()},
+        }
+        record.attended_bytes = {
+            tier.name: self._attended[tier.slots.space] * self._page_bytes
+            for tier in engine.controller.memory.tiers
+            if tier.slots.space in self._attended
         }
         record.wasted_bytes = moved.wasted * self._page_bytes
         record.interrupted = interrupted

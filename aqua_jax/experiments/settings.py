@@ -154,8 +154,10 @@ class MemorySettings:
     the cores to pin them to, comma-separated ("": none). probe: the speed of the
     links at start-up: cached (measured once a machine), always or off; the bytes
     that arrive are compared in any case but off. link_floor_gbps: a link below so
-    many GB/s in large copies is refused and its tier left out; 0: none is. verify:
-    checksum every copy. faults: of the mover, by rate, for tests (`MoverFaults`).
+    many GB/s in large copies is refused and its tier left out; 0: none is.
+    attend_away: a session may be larger than the pool, its oldest pages attended in
+    the tiers; needs the native library. verify: checksum every copy. faults: of the
+    mover, by rate, for tests (`MoverFaults`).
     """
 
     pool_pages: int = 97
@@ -166,6 +168,7 @@ class MemorySettings:
     tiers: Mapping[str, TierSettings] = dataclasses.field(default_factory=dict)
     probe: str = "cached"
     link_floor_gbps: float = 0.1
+    attend_away: bool = False
     verify: bool = False
     faults: MoverFaults = dataclasses.field(default_factory=MoverFaults)
 
@@ -181,6 +184,13 @@ class MemorySettings:
                 f"memory.transfer_cores is {self.transfer_cores!r}; give numbers of cores,"
                 " comma-separated, e.g. 0,1"
             )
+        for name, native in (("mover", "ffi"), ("attention", "native")):
+            value = getattr(self, name)
+            if self.attend_away and value not in (AUTO, native):
+                raise errors.ConfigError(
+                    f"memory.attend_away with memory.{name}={value}: pages are attended where they"
+                    f" are by native code alone; set memory.{name}={native}, or leave it {AUTO}"
+                )
         if self.faults.corrupt and not self.verify:
             raise errors.ConfigError(
                 "memory.faults.corrupt without memory.verify would let corrupt bytes through:"
@@ -223,6 +233,8 @@ class EmulateSettings:
     dilation: clock seconds for one emulated second. step_seconds: of one decode
     step; step_unit_seconds: more for each cached unit of the sessions in it;
     prefill_unit_seconds: of one prefill token. page_bytes: what one page stands for.
+    step_reads: how often a page attended in place crosses its link in one step: as often
+    as the steps that this one stands for.
     links: name -> link, undilated.
     """
 
@@ -231,6 +243,7 @@ class EmulateSettings:
     step_unit_seconds: float = 0.0
     prefill_unit_seconds: float = 0.0
     page_bytes: int = 0
+    step_reads: int = 1
     links: Mapping[str, LinkSettings] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -238,6 +251,7 @@ class EmulateSettings:
             "emulate", self, 0, "dilation", "step_seconds", "step_unit_seconds",
             "prefill_unit_seconds", "page_bytes",
         )  # fmt: skip
+        _at_least("emulate", self, 1, "step_reads")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)

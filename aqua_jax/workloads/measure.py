@@ -59,6 +59,8 @@ def summarise(record: records.RunRecord) -> dict[str, Any]:
     }
     if record.interrupted:
         summary["interrupted"] = True
+    if record.attended_bytes:
+        summary["attended_bytes"] = dict(record.attended_bytes)
     if record.mover_errors:
         summary["mover_errors"] = record.mover_errors
     return summary

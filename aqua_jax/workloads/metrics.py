@@ -72,6 +72,12 @@ ARM: Mapping[str, Metric] = {
     "paged_bytes.wasted": Metric(
         "Paged out early, unused", "bytes", "bytes copied out ahead of need and never used"
     ),
+    "attended_bytes.*": Metric(
+        "Attended away",
+        "bytes",
+        "bytes that slices read in this tier, where the pages were: each page once a decode step "
+        "and once a prefill program; present when there were any",
+    ),
     "copies.count": Metric("Copies", "", "batches of pages copied between tiers"),
     "copies.bytes_p50": Metric("Copy size p50", "bytes", "median bytes of a copy"),
     "copies.late": Metric("Late copies", "", "emulation: copies slower than the time they emulate"),

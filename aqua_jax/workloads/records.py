@@ -75,7 +75,7 @@ class Span:
 class RunRecord:
     """Everything measured in one arm; `measure.summarise` turns it into the report's numbers.
 
-    paged_bytes: {"out": {tier: bytes}, "in": {tier: bytes}, "wasted": bytes}.
+    paged_bytes: {"out": {tier: bytes}, "in": {tier: bytes}}. attended_bytes: {tier: bytes}.
     controller_seconds: host seconds of every decide-and-observe, one per dispatch.
     evidence: "measured", "emulated" or "simulated".
     """
@@ -101,6 +101,7 @@ class RunRecord:
     paged_bytes: dict[str, dict[str, int]] = dataclasses.field(
         default_factory=lambda: {"out": {}, "in": {}}
     )
+    attended_bytes: dict[str, int] = dataclasses.field(default_factory=dict)
     wasted_bytes: int = 0
     mover_errors: int = 0
     capacity_pages: dict[str, int] = dataclasses.field(default_factory=dict)

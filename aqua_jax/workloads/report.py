@@ -25,7 +25,7 @@ _REQUIRED = (*_COMMON, "arms", "comparisons")
 _OPTIONAL = ("tenants", "emulation", "programs", "links", "data_path")
 _OF_BENCHMARK = (*_COMMON, "title", "benchmark")
 # Keys that an arm has only when there is something to say.
-_WHEN_TRUE = ("interrupted", "mover_errors")
+_WHEN_TRUE = ("interrupted", "mover_errors", "attended_bytes")
 
 
 def assemble(

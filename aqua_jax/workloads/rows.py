@@ -60,6 +60,7 @@ _GROUPS: Mapping[str, Sequence[tuple[str, str]]] = {
         ("paged_bytes.out.*", ""),
         ("paged_bytes.in.*", ""),
         ("paged_bytes.wasted", ""),
+        ("attended_bytes.*", ""),
         ("copies.count", ""),
         ("copies.bytes_p50", ""),
         ("copies.late", ""),

@@ -69,6 +69,12 @@ def test_auto_goes_through_xla_without_it_and_says_how_to_get_it():
     assert {choice.because for choice in path.choices.values()} == {MISSING}
 
 
+@pytest.mark.usefixtures("absent")
+def test_attending_away_without_it_is_refused_with_the_way_to_get_it():
+    with pytest.raises(errors.NativeError, match=re.escape(f"memory.attend_away=True: {MISSING}")):
+        data_path.resolve(arms({}, {"attend_away": True}), "cpu")
+
+
 @pytest.mark.usefixtures("present")
 def test_a_platform_that_nobody_builds_for_has_none():
     path = data_path.resolve(arms({}), "tpu")

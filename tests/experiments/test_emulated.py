@@ -60,6 +60,22 @@ def test_a_slice_costs_its_steps_their_context_and_its_prefill():
     assert COST.seconds(both) == pytest.approx(2 * (0.5 + 0.01 * 30) + 1.6)
 
 
+def test_a_page_attended_away_crosses_its_link_in_each_step_and_each_prefill_program():
+    cost = emulated.StepCost(
+        0.5, 0.0, 0.1, away_page={1: 0.01, 2: 0.2}, step_reads=4, chunk_units=8
+    )
+    entries = [types.away_entry(types.Place(space, 5)) for space in (1, 1, 2)]
+    away = (*entries, 7, 8)
+    stepping = plan(first=40, steps=3)._replace(pages=away)
+    assert stepping.away_pages() == {1: 2, 2: 1}
+    per_read = 2 * 0.01 + 0.2
+    assert cost.seconds(types.Batch((stepping,), 3)) == pytest.approx(3 * (0.5 + 4 * per_read))
+    prefilling = plan(first=40, prefill=17)._replace(pages=away)
+    assert cost.seconds(types.Batch((prefilling,), 0)) == pytest.approx(1.7 + 3 * per_read)
+    elsewhere = plan(first=40, steps=1)._replace(pages=[types.away_entry(types.Place(3, 0)), 7])
+    assert cost.seconds(types.Batch((elsewhere,), 1)) == pytest.approx(0.5)
+
+
 def test_a_fast_slice_waits_for_its_emulated_time_and_slices_queue():
     clock, runner = wrapped(real_seconds=0.1, emulated_seconds=1.0)
     batch = types.Batch((plan(steps=1),), 1)

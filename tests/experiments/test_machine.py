@@ -72,3 +72,16 @@ def test_an_unknown_model_is_refused_by_name():
     one = trial.Trial(tiny.experiment(model__name="tinny"))
     with pytest.raises(errors.ConfigError, match=r"tinny.*did you mean 'tiny'"):
         one.machine()
+
+
+def test_a_page_attended_away_costs_its_tiers_link_what_it_stands_for():
+    links = {"slow": {"latency_seconds": 0.0, "bytes_per_second": 1e6}}
+    tiers = {"peer": {**tiny.TIERS["peer"], "link": "slow"}, "host": tiny.TIERS["host"]}
+    whole = tiny.with_arms(
+        {"a": {"memory": {"tiers": tiers}}},
+        emulate={"dilation": 1.0, "step_reads": 4, "links": links},
+    )
+    arm = overrides.arm(whole, "a")
+    cost = machine.step_cost(arm, {"peer": 1, "host": 2}, page_bytes=4096)
+    assert cost.away_page == {1: pytest.approx(4096 / 1e6)}
+    assert (cost.step_reads, cost.chunk_units) == (4, whole.engine.chunk_tokens)

@@ -88,6 +88,19 @@ def test_paging_is_counted_by_tier_and_drawn_by_link():
     assert len(record.copy_bytes) == len([s for s in record.spans if s.track != "device"])
 
 
+def test_pages_attended_away_count_each_time_that_a_slice_reads_them():
+    run = Run(pool_pages=9, attends_away=True, chunk_units=8)
+    request = toy.request(list(range(48)), 9)  # 14 pages of 4 units, in 8
+    taken = run.submit(request)
+    record = run.finish()
+    assert list(taken.token_ids) == toy.expected_tokens(request)
+    assert record.attended_bytes.keys() == {"peer"}
+    # At least the 4 pages beyond the pool in each of 8 steps.
+    assert record.attended_bytes["peer"] >= 4 * 8 * PAGE_BYTES
+    assert record.attended_bytes["peer"] % PAGE_BYTES == 0
+    assert measure.summarise(record)["attended_bytes"] == record.attended_bytes
+
+
 def test_failed_copies_are_errors_and_no_spans():
     run = Run(
         pool_pages=9,

@@ -68,6 +68,13 @@ def test_corruption_needs_verification():
     assert settings.MemorySettings(faults=faults, verify=True).faults is faults
 
 
+@pytest.mark.parametrize(("name", "value"), [("mover", "xla"), ("attention", "xla")])
+def test_attending_away_is_native_codes(name, value):
+    with pytest.raises(errors.ConfigError, match=f"attend_away with memory.{name}={value}: pages"):
+        settings.MemorySettings(attend_away=True, **{name: value})
+    settings.MemorySettings(attend_away=True)
+
+
 def test_cores_are_numbers_between_commas():
     assert settings.MemorySettings().cores == ()
     assert settings.MemorySettings(transfer_cores=" 1, 3,").cores == (1, 3)

@@ -1,0 +1,87 @@
+"""A prompt twice the pool: by the real engine, and what configs/long_prompt.py is to show."""
+
+from __future__ import annotations
+
+import pathlib
+
+import pytest
+
+from aqua_jax.experiments import config_file, overrides, settings, trial
+from aqua_jax.workloads import measure, records
+from tests.experiments import simulated, tiny
+from tests.memory import parts
+
+CONFIG = pathlib.Path(__file__).resolve().parent.parent / "configs" / "long_prompt.py"
+
+
+def runs(variant: str = "") -> dict[str, records.RunRecord]:
+    """Each arm on null devices, by name."""
+    return {name: simulated.run(arm) for name, arm in arms(variant).items()}
+
+
+def arms(variant: str = "") -> dict[str, settings.Experiment]:
+    whole = overrides.experiment(config_file.load(f"{CONFIG}{variant}"))
+    return {name: overrides.arm(whole, name) for name in whole.arm_names}
+
+
+@parts.needs_native
+def test_its_tokens_are_those_of_an_engine_with_enough_memory() -> None:
+    away = {"attend_away": True, "pool_pages": 6, "mover": "ffi"}
+    whole = tiny.with_arms(
+        {
+            "fits": {},
+            "away": tiny.paging(**away),
+            "failing": tiny.paging(**away, faults={"fail": 0.2, "seed": 3}),
+        },
+        workload__requests=4,
+        workload__prompt_max=64,
+        workload__prompt_scale=1.0,
+        workload__output_max=32,
+        memory__attention="native",
+        memory__probe="off",
+        report__baselines="fits",
+    )
+    assert 64 // whole.engine.page_tokens > 6  # the prompt alone outgrows the pool
+    one = trial.Trial(whole)
+    shared = one.machine()
+    try:
+        value = tiny.run(one, shared).value
+    finally:
+        shared.close()
+    assert len(tiny.digests(value)) == 1
+    assert "attended_bytes" not in value["arms"]["fits"]
+    for name in ("away", "failing"):
+        assert sum(value["arms"][name]["attended_bytes"].values()) > 0
+
+
+def test_half_is_attended_away_and_the_link_says_how_fast() -> None:
+    ran = runs()
+    assert [len(run.requests) for run in ran.values()] == [1, 1, 1]
+    fits, peer, host = (measure.summarise(run) for run in ran.values())
+    assert fits["tpot_seconds"]["p50"] < peer["tpot_seconds"]["p50"]
+    assert host["tpot_seconds"]["p50"] > 4 * peer["tpot_seconds"]["p50"]
+    assert host["ttft_seconds"]["max"] < 1.5 * fits["ttft_seconds"]["max"]
+    attended = [host["attended_bytes"]["host"], peer["attended_bytes"]["peer"]]
+    assert attended[0] == pytest.approx(attended[1], rel=0.02)
+    last = ran["host"].samples[-1].pages
+    assert last["host"] == pytest.approx(last["device"], rel=0.1)
+    for name in ("peer", "host"):
+        assert ran[name].recomputed_tokens == ran[name].preemptions == 0
+        assert ran[name].stall_seconds == pytest.approx(0.0, abs=0.1)
+
+
+def test_short_requests_beside_it_are_served() -> None:
+    ran = runs(":beside")
+    for name in ("peer", "host"):
+        tenants = measure.summarise_tenants(ran[name])
+        assert tenants["chat"]["finished"] == 5
+        assert tenants["document"]["finished"] == 1
+        chat, document = (tenants[who]["ttft_seconds"]["max"] for who in ("chat", "document"))
+        assert chat < 0.3 * document
+        assert ran[name].recomputed_tokens == 0
+
+
+def test_the_derivation_says_what_is_emulated() -> None:
+    derivation = arms()["peer"].report.derivation
+    for text in ("5.97 ms", "48.9 ns", "84.8 us", "NVLink 370 GB/s, 8.2 GiB in 24 ms", "170 ms"):
+        assert text in derivation
