@@ -220,7 +220,7 @@ class _Stepper:
             )
             for lane in range(_STEP_LANES)
         ]
-        self._batch = types.Batch(plans, _STEPS)
+        self._batch = types.Batch(tuple(plans), _STEPS)
 
     def run(self) -> None:
         ticket = self._runner.dispatch(self._batch)
