@@ -292,3 +292,25 @@ def test_pages_whose_contents_always_change_are_sent_every_time() -> None:
                 changing.begin(copy, ticket)
                 changing.finish(ticket, ok=True)
         steps[0] += 1
+
+
+def test_new_pages_and_slots_lie_behind_those_a_session_has() -> None:
+    holder = Holder()
+    session = holder.session(8)
+    others = [holder.session(4, id=number) for number in (2, 3, 4, 5)]
+    for leaver in (others[0], others[2]):  # free on the device: 3, 5 and all behind 6
+        holder.memory.drop(leaver, last_dispatch=0)
+    holder.grow(session, 12)
+    assert holder.memory.table(session) == [1, 2, 3]
+    holder.send(session)
+    for other in (others[1], others[3]):
+        holder.send(other)
+    held = holder.session(4, id=6), holder.session(4, id=7)
+    for other in held:
+        holder.send(other)
+    for leaver in (others[1], held[0]):  # free in the tier: 3, 5 and all behind 6
+        holder.memory.drop(leaver, last_dispatch=0)
+    holder.bring(session)
+    holder.grow(session, 16)
+    (copy,) = holder.leave(session)
+    assert [move.target.index for move in copy.moves] == [3]
