@@ -27,7 +27,6 @@
 namespace aqua {
 namespace {
 
-constexpr double kJoinSeconds = 10.0;
 constexpr auto kNapMin = std::chrono::microseconds(5);
 constexpr auto kNapMax = std::chrono::microseconds(100);
 
@@ -131,7 +130,7 @@ class StreamCopier::Lane {
   ~Lane();
 
   void Add(Job job);
-  void Stop();
+  void Stop(double patience_seconds);
 
  private:
   struct Flight {
@@ -168,7 +167,7 @@ class StreamCopier::Lane {
 };
 
 StreamCopier::Lane::~Lane() {
-  Stop();
+  Stop(kJoinSeconds);  // no effect when it was stopped before
   thread_.join();
 }
 
@@ -178,11 +177,11 @@ void StreamCopier::Lane::Add(Job job) {
   changed_.notify_all();
 }
 
-void StreamCopier::Lane::Stop() {
+void StreamCopier::Lane::Stop(double patience_seconds) {
   const std::lock_guard<std::mutex> lock(mutex_);
   if (is_stopping_) return;
   is_stopping_ = true;
-  patience_ends_ = DeadlineAfter(kJoinSeconds);
+  patience_ends_ = DeadlineAfter(patience_seconds);
   changed_.notify_all();
 }
 
@@ -288,19 +287,20 @@ bool StreamCopier::Lane::LookAtFlights() {
 // A device that has stopped answering. Nothing may free the memory that it may yet write: what
 // holds it is never destroyed.
 void StreamCopier::Lane::GiveUp() {
-  const Status status =
-      AQUA_ERROR(AQUA_TIMEOUT, "a copy from device %d to %d did not end in %.0f s", source_,
-                 target_, kJoinSeconds);
   for (Job& job : waiting_) {
     job.done(AQUA_ERROR(AQUA_CLOSED, "closed before the pool's array came"), 0);
   }
   waiting_.clear();
+  if (flights_.empty()) return;
   auto* const lost = new std::deque<Flight>(std::move(flights_));
+  flights_.clear();
+  (void)stream_.release();
   for (Flight& flight : *lost) {
     const std::function<void(Status, int64_t)> done = flight.job.done;  // a copy lives on in `lost`
-    done(status, flight.started_ns);
+    done(AQUA_ERROR(AQUA_TIMEOUT, "a copy from device %d to %d has not ended in time", source_,
+                    target_),
+         flight.started_ns);
   }
-  (void)stream_.release();
 }
 
 Status StreamCopier::Lane::Open() {
@@ -316,7 +316,7 @@ Status StreamCopier::Lane::Open() {
   return {};
 }
 
-StreamCopier::StreamCopier() = default;
+StreamCopier::StreamCopier(double join_seconds) : join_seconds_(join_seconds) {}
 StreamCopier::~StreamCopier() { Join(); }
 
 void StreamCopier::Start(Job job) {
@@ -332,7 +332,7 @@ void StreamCopier::Join() {
     const std::lock_guard<std::mutex> lock(mutex_);
     lanes.swap(lanes_);
   }
-  for (auto& [pair, lane] : lanes) lane->Stop();  // all at once, so that their patience overlaps
+  for (auto& [pair, lane] : lanes) lane->Stop(join_seconds_);  // all at once: they wait together
 }
 
 }  // namespace aqua

@@ -47,20 +47,23 @@ class StreamGate final : public Gate {
   const Event event_;
 };
 
+constexpr double kJoinSeconds = 10.0;
+
 class StreamCopier final : public Copier {
  public:
-  StreamCopier();
+  explicit StreamCopier(double join_seconds = kJoinSeconds);
   ~StreamCopier() override;  // joins
 
   // A pair without peer access fails with AQUA_UNAVAILABLE: CUDA would copy through the host and
   // say nothing.
   void Start(Job job) override;
-  // Jobs whose gate does not open and copies that do not arrive in kJoinSeconds are failed.
+  // Jobs whose gate does not open and copies that do not arrive in `join_seconds` are failed.
   void Join() override;
 
   class Lane;
 
  private:
+  const double join_seconds_;
   std::mutex mutex_;
   std::map<std::pair<int, int>, std::unique_ptr<Lane>> lanes_;
 };
