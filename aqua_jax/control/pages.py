@@ -225,16 +225,16 @@ class PagePool:
 
     def _free_if_idle(self, pages: Iterable[int]) -> None:
         """PENDING -> FREE for those of `pages` that nothing touches, run by run."""
-        is_free, owners, readers, writer = self._is_free, self._owners, self._readers, self._writer
         first, last = 0, -1
         for page in pages:
-            if is_free[page] or owners[page] or readers[page] or writer[page]:
-                continue  # whoever ends last looks again
-            busy_until = self._busy_until[page]
-            if busy_until > self.completed_dispatch:
-                self._waiting.setdefault(busy_until, []).append(page)
+            if self._is_free[page]:
                 continue
-            is_free[page] = True
+            if not self._is_idle(page):
+                busy_until = self._busy_until[page]
+                if busy_until > self.completed_dispatch and not self._owners[page]:
+                    self._waiting.setdefault(busy_until, []).append(page)
+                continue  # whoever ends last looks again
+            self._is_free[page] = True
             if page != last + 1:
                 if last >= first:
                     self._free.give(first, last)
