@@ -1,12 +1,12 @@
 // aqua.h over the one state of the process: checks of C arguments, errors by value.
 //
 // Built into each library, with its platform (core/platform.h). No exception
-// leaves a function: out of memory becomes AQUA_EXHAUSTED.
-#include <cstring>
+// leaves a function: out of memory or threads becomes AQUA_EXHAUSTED.
 #include <exception>
 #include <memory>
 #include <new>
 #include <string>
+#include <system_error>
 #include <utility>
 #include <vector>
 
@@ -33,7 +33,9 @@ int64_t Guarded(aqua_error* error, Body&& body) {
     }
     status = result.status();
   } catch (const std::bad_alloc&) {
-    status = Status{AQUA_EXHAUSTED, __FILE_NAME__, __LINE__, {}};
+    status = AQUA_ERROR(AQUA_EXHAUSTED, "out of memory");
+  } catch (const std::system_error& thrown) {
+    status = AQUA_ERROR(AQUA_EXHAUSTED, "no more threads: %s", thrown.what());
   } catch (const std::exception& thrown) {
     status = AQUA_ERROR(AQUA_INTERNAL, "%s", thrown.what());
   }
