@@ -6,7 +6,7 @@ Expect: pages of 2 MiB by ffi at 0.85 of memcpy or more both ways, runs of 64 Ki
 pages of 256 KiB 3 times as fast as by xla. Pinned, decoding pays 5 % at most for 4 GB/s and 25 %
 for 8; unpinned, at most 1.3 times what memcpy at that rate costs it.
 
-Rows of pages and runs: four plans of 16 MiB between the pool and host memory, by memcpy of the
+Rows of pages and runs: eight plans of 16 MiB between the pool and host memory, by memcpy of the
 same ranges, the ffi mover, the xla mover, and layer by layer from one array a layer, as caches
 are mostly laid out. Every page of a plan, or run of pages, lies apart from the next.
 

@@ -4,7 +4,7 @@ Knows: pools and arenas of made-up pages, movers, bare copies. Does not know:
 sessions, policy, how decoding beside copies is measured (`overlap_bench.py`).
 
 What is compared moves the same bytes between the same two arrays in plans of
-`plan_bytes`, four in a row as they follow one another in service, from the
+`plan_bytes`, eight in a row as they follow one another in service, from the
 first submission to the last completion. All are measured in turn, the order
 turned round every time; shares and ratios are medians of those of each turn.
 """
@@ -36,7 +36,7 @@ _LAYERS, _KV_HEADS, _HEAD_DIM = 8, 4, 32
 _TOKEN_BYTES = _LAYERS * 2 * _KV_HEADS * _HEAD_DIM * 4
 _RUN_PAGE_KIB = 64
 _POOL, _ARENA = 0, 1
-_PLANS = 4
+_PLANS = 8
 _DIRECTIONS = ("out", "in")
 _PLAN_SECONDS_MAX = 60.0
 
@@ -58,7 +58,7 @@ class TransferBenchmark:
     run_pages: str = "2,4,16,64"
     plan_bytes: int = 16 * types.MIB
     threads: int = 1
-    repeats: int = 7
+    repeats: int = 5
     pinned_rates: str = "1,2,4,8"
     unpinned_rates: str = "1,2,4,8"
 
