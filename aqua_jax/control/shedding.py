@@ -78,7 +78,7 @@ class Shedder:
         for session in self._stage.runnable():
             if session.long:
                 left = max(0, slice_.available + slice_.incoming)
-                self.ask((session,), self._shaper.growth_wanted(session) - left, slice_)
+                self.ask((session,), self._shaper.growth_by_shedding(session) - left, slice_)
         for session, count in slice_.shed.items():
             if count and self._memory.held(session):
                 slice_.copies += self._memory.shed(session, count)

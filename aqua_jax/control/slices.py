@@ -106,10 +106,17 @@ class Shaper:
             return 0
         return max(0, self.pages_ahead(session) - self._memory.covered(session))
 
-    def growth_wanted(self, session: types.Session) -> int:
-        """The same of a long session, before its own full pages make room for it."""
-        wanted = self._memory.pages_for(session, self._units_ahead(session))
-        return max(0, wanted - self._memory.covered(session))
+    def growth_by_shedding(self, session: types.Session) -> int:
+        """Pages that a long session will want for this slice and the next two, at full length.
+
+        One that it sheds now is copied beside the next slice and FREE after that.
+        """
+        settings, known, cached = self._settings, session.planned_known, session.planned_cached
+        if known - cached > 1:
+            units = min(known, cached + 3 * settings.rows_max)
+        else:
+            units = min(session.units_end - 1, cached + 3 * settings.steps_max)
+        return max(0, self._memory.pages_for(session, units) - self._memory.covered(session))
 
     def pages_ahead(self, session: types.Session) -> int:
         """Pages of its table with which it runs two slices of few steps; for more, one is cut.
@@ -127,12 +134,10 @@ class Shaper:
         return now + max(0, min(wanted - now - memory.sheddable(session), room))
 
     def _units_ahead(self, session: types.Session) -> int:
-        settings, known, cached = self._settings, session.planned_known, session.planned_cached
+        known, cached = session.planned_known, session.planned_cached
         if known - cached > 1:  # to prefill
-            rows = settings.rows_max if session.long else settings.chunk_units
-            return min(known, cached + 2 * rows)
-        steps = settings.steps_max if session.long else settings.steps_contended
-        return min(session.units_end - 1, cached + 2 * steps)
+            return min(known, cached + 2 * self._settings.chunk_units)
+        return min(session.units_end - 1, cached + 2 * self._settings.steps_contended)
 
     def plan(self, slice_: Slice) -> list[types.LanePlan]:
         """One plan for each RUNNING session that can do something with the pages there are.
