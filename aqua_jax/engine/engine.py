@@ -120,8 +120,8 @@ class Engine:
         """Asks for a session; returns its stream at once. Any thread.
 
         Raises RequestError for a request that is malformed or larger than the
-        pool, QueueFullError while draining or when `inbox_max` wait to be taken
-        in. Too many living sessions end the stream with reason "refused".
+        memory for it, QueueFullError while draining or when `inbox_max` wait to be
+        taken in. Too many living sessions end the stream with reason "refused".
         """
         requests.check(request, self.runner)
         self.runner.check(request)

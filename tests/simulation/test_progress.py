@@ -110,6 +110,18 @@ def test_without_a_floor_that_rises_newcomers_do_starve_the_early() -> None:
     assert [fate.ended_at for fate in fates[:10]].count(None) > 5
 
 
+@pytest.mark.parametrize("slots", [40, 400])
+def test_a_long_session_gets_on_under_a_stream_of_newcomers_and_so_do_they(slots: int) -> None:
+    overload = Overload(
+        quantum_tokens=16, lanes=3, pool_pages=17, tier_pages=(slots,), attends_away=True
+    )
+    long = overload.submit(toy.request([7] * 160, 8))  # 42 pages, in 16 and slots that others want
+    fates = overload.run_arrivals(200, seed=5)
+    assert long.ended_at is not None
+    assert overload.bench.controller.memory.moved.out["peer"] >= 42 - 16
+    assert None not in [fate.ended_at for fate in fates[:60]]
+
+
 def test_a_tenant_that_floods_leaves_the_other_its_half() -> None:
     overload = Overload(quantum_tokens=4, lanes=4, pool_pages=1025)
     for number in range(40):
