@@ -13,6 +13,8 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <new>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -322,7 +324,11 @@ StreamCopier::~StreamCopier() { Join(); }
 void StreamCopier::Start(Job job) {
   const std::lock_guard<std::mutex> lock(mutex_);
   std::unique_ptr<Lane>& lane = lanes_[{job.source_device, job.target_device}];
-  if (lane == nullptr) lane = std::make_unique<Lane>(job.source_device, job.target_device);
+  try {
+    if (lane == nullptr) lane = std::make_unique<Lane>(job.source_device, job.target_device);
+  } catch (const std::system_error&) {  // no more threads: to the caller, like no more memory
+    throw std::bad_alloc();
+  }
   lane->Add(std::move(job));
 }
 
