@@ -9,8 +9,8 @@ the host; the first token comes within 10 % of where all fits.
 One prompt of 128k tokens at Llama-3.1-8B on an H100 that has 8 GiB for its 16 GiB of KV. While it
 is prefilled its oldest pages are copied out beside the slices, then read where they are. A step
 reads 8 GiB of them: 24 ms over NVLink, 169 over PCIe; prefill reads them once for 8k tokens, so
-even the host holds it up by little. With short requests of another client beside it, which are
-served at once: `--config=configs/long_prompt.py:beside`.
+even the host holds it up by little. With short requests of another client beside it, which have
+their first tokens within 2 s: `--config=configs/long_prompt.py:beside`.
 """
 
 from __future__ import annotations

@@ -44,11 +44,6 @@ class Holding:
     ins: set[int] = dataclasses.field(default_factory=set)
 
     @property
-    def covered(self) -> int:
-        """Pages of its page table, on the device or attended away."""
-        return len(self.attended) + len(self.device)
-
-    @property
     def leaving(self) -> int:
         """Device pages that it gives up once copies in flight have completed."""
         return max(0, self.shed_to - len(self.attended)) if self.device else 0
@@ -70,7 +65,7 @@ class Holding:
         are no longer to be shed.
         """
         first = len(self.attended)
-        until = min(self.shed_to, self.covered)
+        until = min(self.shed_to, first + len(self.device))
         while len(self.attended) < until:
             away = self.away[len(self.attended)]
             if away is None:

@@ -92,7 +92,8 @@ class Residency:
 
     def table(self, session: types.Session) -> Sequence[int]:
         """Its page table, as in `LanePlan.pages`. Valid until the next call that changes it."""
-        return self._holdings[session.id].table()
+        holding = self._holdings[session.id]
+        return holding.table() if holding.attended else holding.device
 
     def held(self, session: types.Session) -> int:
         """Device pages it owns."""
@@ -102,19 +103,21 @@ class Residency:
     def covered(self, session: types.Session) -> int:
         """Pages of its table: those held, and those attended away."""
         holding = self._holdings.get(session.id)
-        return holding.covered if holding else 0
+        if holding is None:
+            return 0
+        return len(holding.away) if holding.device else len(holding.attended)
 
     def grow(self, session: types.Session, count: int) -> None:
         """Extends its table to `count` pages. Raises InternalError when too few are FREE."""
         holding = self._holdings.get(session.id)
         if holding is None:
             holding = self._holdings[session.id] = holdings.Holding()
-        more = count - holding.covered
+        more = count - len(holding.away)  # none of them is away but for those attended
         if more > 0:
             room = self.most_units(session, count)
             after = holding.device[-1] if holding.device else -1
             holding.device += self.device.acquire(session.id, more, after=after)
-            holding.away += [None] * (count - len(holding.away))
+            holding.away += [None] * more
             session.room = room
 
     def complete_dispatch(self, dispatch: int) -> None:
@@ -393,22 +396,25 @@ class Residency:
         indices: Sequence[int],
     ) -> list[copying.Copy]:
         """Copies of its pages between the device and their slots, one for each tier."""
-        first = len(holding.attended)
-        by_tier: dict[int, list[int]] = {}
+        first, out = len(holding.attended), direction == "out"
+        chosen: list[tuple[list[int], list[types.Move]]] = [([], []) for _ in self.tiers]
         for index in indices:
-            by_tier.setdefault(holding.copy_of(index).tier, []).append(index)
-        planned = []
-        for tier, chosen in sorted(by_tier.items()):
-            moves = []
-            for index in chosen:
-                away = holding.copy_of(index)
-                here = types.Place(self.device.space, holding.device[index - first])
-                there = self.slots.place(away)
-                ends = (here, there) if direction == "out" else (there, here)
-                moves.append(types.Move(*ends, away.units))
-            part = copying.Part(session.id, session.epoch, tuple(chosen))
-            planned.append(copying.Copy(direction, self.tiers[tier].name, tuple(moves), (part,)))
-        return planned
+            away = holding.copy_of(index)
+            here = types.Place(self.device.space, holding.device[index - first])
+            there = types.Place(self.tiers[away.tier].slots.space, away.slot)
+            of_tier, moves = chosen[away.tier]
+            of_tier.append(index)
+            moves.append(types.Move(*((here, there) if out else (there, here)), away.units))
+        return [
+            copying.Copy(
+                direction,
+                tier.name,
+                tuple(moves),
+                (copying.Part(session.id, session.epoch, tuple(of_tier)),),
+            )
+            for tier, (of_tier, moves) in zip(self.tiers, chosen, strict=True)
+            if moves
+        ]
 
     def _note_copied_out(self, part: copying.Part, holding: holdings.Holding, ok: bool) -> None:
         for index in part.indices:

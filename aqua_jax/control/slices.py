@@ -104,7 +104,7 @@ class Shaper:
         """Pages that a session on the device will want for this slice and the next."""
         if self._units_ahead(session) <= session.room:
             return 0
-        return max(0, self.pages_ahead(session) - self._memory.covered(session))
+        return self.pages_ahead(session) - self._memory.covered(session)
 
     def growth_by_shedding(self, session: types.Session) -> int:
         """Pages that a long session will want for this slice and the next two, at full length.
