@@ -1,7 +1,7 @@
 """How fast pages move, by size and by run length, and what decoding pays while they do.
 
 Command: `python -m aqua_jax.run --config=configs/bench_transfer.py --workdir=out/transfer`.
-Time: 3 minutes. Hardware: a CPU with two cores or more; the native library.
+Time: 6 minutes. Hardware: a CPU with two cores or more; the native library.
 Expect: pages of 2 MiB by ffi at 0.85 of memcpy or more both ways, runs of 64 KiB pages at 0.7, 64
 pages of 256 KiB 3 times as fast as by xla. Pinned, decoding pays 5 % at most for 4 GB/s and 25 %
 for 8; unpinned, at most 1.3 times what memcpy at that rate costs it.

@@ -4,7 +4,7 @@ Command: `python -m aqua_jax.run --config=configs/smoke.py --workdir=out/smoke`
 Hardware: any; on a CPU two devices are made.
 Time: 15 s on 2 cores, 5 s where the programs were compiled before.
 Expect: 16 of 16 requests finished in each arm and all answers identical. fcfs recomputes more
-than 100 tokens, cfs_host and cfs_peer none: their pages go out to the host and to the peer.
+than 50 tokens, cfs_host and cfs_peer none: their pages go out to the host and to the peer.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ def get_config() -> ml_collections.ConfigDict:
             },
             workload=settings.WorkloadSettings(
                 requests=16,
-                rate=400.0,
+                rate=4000.0,
                 prompt_scale=1 / 64,
                 output_scale=1 / 8,
                 prompt_max=32,

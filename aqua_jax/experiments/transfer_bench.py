@@ -59,8 +59,8 @@ class TransferBenchmark:
     plan_bytes: int = 16 * types.MIB
     threads: int = 1
     repeats: int = 5
-    pinned_rates: str = "1,2,4,8"
-    unpinned_rates: str = "1,2,4,8"
+    pinned_rates: str = "2,4,8"
+    unpinned_rates: str = "2,4,8"
 
     def __post_init__(self) -> None:
         for name in ("plan_bytes", "threads", "repeats"):
