@@ -193,6 +193,14 @@ int64_t aqua_store_slot(int32_t store, aqua_error* error) {
   });
 }
 
+int64_t aqua_store_at(const void* base, aqua_error* error) {
+  return Guarded(error, [&]() -> Result<int64_t> {
+    const auto store = TheProcess().stores.FindPart(base).first;
+    if (store) return int64_t{store->handle};
+    return AQUA_ERROR(AQUA_STALE, "no part of a live store begins at %p", base);
+  });
+}
+
 int64_t aqua_store_retire(int32_t store, const char* why, aqua_error* error) {
   return Guarded(error, [&] { return TheProcess().transfers.Retire(store, TextOf(why)); });
 }

@@ -94,6 +94,8 @@ AQUA_EXPORT int64_t aqua_store_register(const char* label, int32_t parts, void* 
                                         const int32_t* devices, int64_t pages, int64_t page_bytes,
                                         int64_t memory, aqua_error* error);
 AQUA_EXPORT int64_t aqua_store_slot(int32_t store, aqua_error* error);
+// The handle of the live store with a part that begins at `base`. AQUA_STALE: there is none.
+AQUA_EXPORT int64_t aqua_store_at(const void* base, aqua_error* error);
 // No new plan may name it. Copies under way complete, tickets that its pool has not reached
 // fail. Returns the number of copies still under way on it.
 AQUA_EXPORT int64_t aqua_store_retire(int32_t store, const char* why, aqua_error* error);

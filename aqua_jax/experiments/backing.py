@@ -105,8 +105,9 @@ class Backing:
         for name in self.tiers(memory):
             arena = self._arena(name, mover)
             assert isinstance(arena, native_arenas.NativeArena), "made so where an arm attends"
-            slot = self._path.native_library.store_slot(arena.handle)
-            found[arena.space] = native_attention.Arena(slot, arena.slots)
+            found[arena.space] = native_attention.Arena.of(
+                self._path.native_library, arena.handle, arena.slots
+            )
         return found
 
     def warm_up(self) -> None:

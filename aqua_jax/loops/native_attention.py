@@ -14,6 +14,7 @@ all that can be seen on the host is checked here and in `slices.check_batch`.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -35,10 +36,19 @@ _PLATFORMS = {"cpu": "cpu", "gpu": "CUDA", "cuda": "CUDA"}
 
 
 class Arena(NamedTuple):
-    """Pages 0 to `pages` - 1 of a store of the native library, by its slot there."""
+    """Pages 0 to `pages` - 1 of a store of the native library, by its slot there.
+
+    store: its handle. The slot goes to another store once it has retired, the handle never does.
+    """
 
     store_slot: int
     pages: int
+    store: int
+
+    @classmethod
+    def of(cls, library: native.Library, store: int, pages: int) -> Arena:
+        """The arena of a live store. Raises NativeError for one that is not."""
+        return cls(library.store_slot(store), pages, store)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,10 +148,35 @@ def check(facts: forward.ModelFacts) -> None:
             )
 
 
+def check_registered(
+    arenas: Iterable[Arena], pool_addresses: Sequence[int], *, platform: str
+) -> None:
+    """Raises InternalError unless all of them and the pool are live stores of the library.
+
+    A page table names arenas by their slots, and the kernels find the parts of an arena by the
+    pool's: they cannot tell an arena that has retired from the one that got its slot.
+    """
+    library = native.load(_PLATFORMS[platform])
+    try:
+        for address in pool_addresses:
+            library.store_at(address)
+        gone = [arena for arena in arenas if library.store_slot(arena.store) != arena.store_slot]
+    except errors.NativeError as error:
+        raise errors.InternalError(
+            "pages cannot be attended in place: the pool or an arena given to `attend_in` is not "
+            f"registered (any more): {error}"
+        ) from error
+    if gone:
+        raise errors.InternalError(
+            f"pages cannot be attended in place: {gone} are in other store slots than that: give "
+            "`attend_in` what `Arena.of` makes"
+        )
+
+
 def arena_entry(arena: Arena, page: int) -> int:
     """The page table's entry, below 0, that stands for a page of an arena.
 
-    >>> arena_entry(Arena(store_slot=2, pages=8), 5)
+    >>> arena_entry(Arena(store_slot=2, pages=8, store=1), 5)
     -33554438
     """
     if not 0 <= arena.store_slot < _STORE_SLOTS or not 0 <= page < arena.pages:

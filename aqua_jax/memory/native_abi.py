@@ -35,6 +35,7 @@ FALLIBLE: dict[str, tuple[Any, ...]] = {
     "aqua_memory_free": (_I64,),
     "aqua_store_register": (_TEXT, _I32, _POINTER, _POINTER, _I64, _I64, _I64),
     "aqua_store_slot": (_I32,),
+    "aqua_store_at": (_POINTER,),
     "aqua_store_retire": (_I32, _TEXT),
     "aqua_store_busy": (_I32,),
     "aqua_store_read": (_I32, _I32, _I64, _POINTER),

@@ -141,6 +141,10 @@ class Library:
         """The small number that stands for a live store in attention's page tables."""
         return self._functions["aqua_store_slot"](store)
 
+    def store_at(self, address: int) -> int:
+        """The live store with a part that begins at `address`. Raises NativeError for none."""
+        return self._functions["aqua_store_at"](address)
+
     def store_retire(self, store: int, why: str) -> int:
         """No new plan may name it; returns the number of tickets still under way on it."""
         under_way = self._functions["aqua_store_retire"](store, why.encode())

@@ -86,9 +86,7 @@ def check_pages_are_attended_where_they_are(place: places.Place) -> None:
             scene.pool.write(list(scene.pool.indices), pages[1:])
             everything = list(range(1, len(pages)))
             scene.copy(POOL, everything, space, everything)
-            arena = native_attention.Arena(
-                place.library.store_slot(scene.stores[space].handle), len(pages)
-            )
+            arena = native_attention.Arena.of(place.library, scene.stores[space].handle, len(pages))
             tables = rows.tables.copy()
             for row, position in enumerate(rows.positions):
                 for page in range(0, position // PAGE_TOKENS, 2):  # its own stays in the pool

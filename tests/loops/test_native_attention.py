@@ -70,8 +70,7 @@ class Arenas:
                 self._register("arena", part.ctypes.data, arena_pages, page_bytes - shrink)
             )
         self.arenas = [
-            native_attention.Arena(self.library.store_slot(store), arena_pages)
-            for store in self.stores[1:]
+            native_attention.Arena.of(self.library, store, arena_pages) for store in self.stores[1:]
         ]
 
     def _register(self, label: str, base: int, pages: int, page_bytes: int = 0) -> int:
@@ -209,11 +208,30 @@ def test_it_is_loaded_for_a_platform():
 
 
 def test_entries_name_pages_of_arenas():
-    arena = native_attention.Arena(store_slot=127, pages=8)
+    arena = native_attention.Arena(store_slot=127, pages=8, store=1)
     assert native_attention.arena_entry(arena, 7) == -(127 << 24) - 7 - 1
     for wrong in (arena._replace(store_slot=128), arena._replace(pages=7)):
         with pytest.raises(errors.InternalError, match="page 7 of Arena"):
             native_attention.arena_entry(wrong, 7)
+
+
+def test_slots_are_looked_up_by_handles_that_nobody_gets_again():
+    put = Arenas(scenes.scene([40]))
+    pool = [put.pool.unsafe_buffer_pointer()]
+    native_attention.check_registered(put.arenas, pool, platform="cpu")
+    with pytest.raises(errors.InternalError, match="STALE: no part of a live store begins at"):
+        native_attention.check_registered(put.arenas, [64], platform="cpu")
+    elsewhere = put.arenas[0]._replace(store_slot=put.arenas[1].store_slot)
+    with pytest.raises(errors.InternalError, match="in other store slots than that"):
+        native_attention.check_registered([elsewhere], pool, platform="cpu")
+    put.library.store_retire(put.stores.pop(1), "gone")
+    taken = put._register("another", put.memory[0].ctypes.data, 6)
+    put.stores.append(taken)
+    assert put.library.store_slot(taken) == put.arenas[0].store_slot
+    native_attention.check_registered(put.arenas[1:], pool, platform="cpu")
+    with pytest.raises(errors.InternalError, match=f"STALE: store {put.arenas[0].store} has ret"):
+        native_attention.check_registered(put.arenas, pool, platform="cpu")
+    put.close()
 
 
 def _one(given: scenes.Scene) -> list[np.ndarray]:

@@ -16,7 +16,7 @@ SIZES = steps.Sizes(
 )  # fmt: skip
 
 # Space 5 of the control plane is store slot 9 of the native library.
-ARENAS = {5: native_attention.Arena(store_slot=9, pages=3)}
+ARENAS = {5: native_attention.Arena(store_slot=9, pages=3, store=1)}
 
 
 def away(index: int, *, space: int = 5) -> int:

@@ -169,7 +169,7 @@ def test_a_token_does_not_leak_from_the_pages_of_another(attention):
 
 def test_only_native_attention_reaches_arenas():
     with pytest.raises(errors.ConfigError, match="attention='xla': use 'native'"):
-        harness.runner().attend_in(1, native_attention.Arena(store_slot=0, pages=1))
+        harness.runner().attend_in(1, native_attention.Arena(store_slot=0, pages=1, store=1))
 
 
 @pytest.mark.parametrize("shards", [1, 4])
@@ -269,7 +269,7 @@ def attended_in_place(run: text.TextRunner, *, space: int, pages: list[int]) -> 
         )
     ]
     run.pool.write(pages, np.full_like(kept, np.nan))
-    arena = native_attention.Arena(library.store_slot(stores[1]), len(pages))
+    arena = native_attention.Arena.of(library, stores[1], len(pages))
     run.attend_in(space, arena)
     yield [types.away_entry(types.Place(space, index)) for index in range(len(pages))]
     for store in stores:

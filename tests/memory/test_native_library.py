@@ -70,7 +70,7 @@ def test_a_refusal_is_raised_with_its_place(library: native_library.Library) -> 
 
 def test_pages_are_read_and_written_whole(library: native_library.Library) -> None:
     store = library.store_register("s", [16, 0x1000], devices=[-1, -1], pages=4, page_bytes=16)
-    assert store == 5
+    assert store == library.store_at(0x1000) == 5
     assert library.store_read(store, part=1, page=3) == bytes([13] * 16)
     library.store_write(store, b"0123456789abcdef", part=0, page=0)
     with pytest.raises(errors.NativeError, match=r"15 bytes for page 0 of store 5, .* have 16"):
