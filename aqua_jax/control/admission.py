@@ -93,8 +93,6 @@ class Admission:
                 if self._policy.backfills:
                     continue
                 return
-            if not self._shedder.may_start(session):
-                return
             need = self._pages_to_join(session)
             if self._stage.has_lane and need <= slice_.available:
                 slice_.available -= need
@@ -117,11 +115,12 @@ class Admission:
     def _in_sight(self) -> list[types.Session]:
         """The first of the queue, as many as one decision looks at.
 
-        A long session that may not start is no reason not to see those behind it.
+        Without long sessions that may not start; if later ones pass, those are seen.
         """
         queue = self._stage.queue
-        if self._memory.attends_away and self._policy.backfills:
-            queue = filter(self._shedder.may_start, queue)
+        if self._memory.attends_away:
+            sees = filter if self._policy.backfills else itertools.takewhile
+            queue = sees(self._shedder.start_check(), queue)
         return list(itertools.islice(queue, self._settings.looks_max))
 
     def _pages_to_join(self, session: types.Session) -> int:
@@ -242,15 +241,15 @@ class Admission:
     def _growth_victim(self, running: Sequence[types.Session]) -> types.Session:
         """PAUSED before running, spent quanta before fresh ones, then the last in order.
 
-        If that one would recompute, the latest arrival: recomputing charges
-        for work that is lost, so victims chosen by service could take turns
-        for ever, and the oldest must stay.
+        If that one would recompute, one whose client does not read, then the
+        latest arrival: recomputing charges for work that is lost, so victims
+        chosen by service could take turns for ever, and the oldest must stay.
         """
         candidates = [*self._stage.paused_last_first(), *self._spent_first(running)]
         first = next((s for s in candidates if not s.fragile), candidates[0])
         if not first.fragile and self._pages_out(first, self._memory.slots_free):
             return first
-        return max(candidates, key=lambda session: session.id)
+        return max(candidates, key=stage.rank)
 
     def _spent_first(self, running: Sequence[types.Session]) -> list[types.Session]:
         """Last in order first; those within their quantum after them, newcomers' prefills last."""

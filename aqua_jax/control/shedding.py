@@ -13,14 +13,16 @@ displace it.
 
 Progress. A long session that finds neither a FREE page nor a slot to shed into
 waits for whatever is in flight. When nothing is, the youngest session that has
-slots gives up its state and recomputes; if that is the one that waits, it does,
-and starts again when no older session has the slots. So the oldest always gets
-on.
+slots gives up its state and recomputes, before it one whose client does not
+read; if that is the one that waits, it does, and starts again when no older
+session has the slots. So the oldest whose client reads always gets on.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import bisect
+import itertools
+from collections.abc import Callable, Iterable
 
 from aqua_jax.control import slices, stage, types
 
@@ -41,17 +43,27 @@ class Shedder:
         on_device = (*self._stage.running.values(), *self._stage.paused.values())
         return sum(self._memory.leaving(session) for session in on_device if session.long)
 
-    def may_start(self, session: types.Session) -> bool:
-        """False for a long session that starts anew and whose slots older ones have."""
-        if not session.long or session.state is not types.State.WAITING:
-            return True
+    def start_check(self) -> Callable[[types.Session], bool]:
+        """Tells of one session after the other whether it may start, by the slots as they are now.
+
+        Not a long one that starts anew while older ones, whose clients read, have its slots.
+        """
         memory = self._memory
-        short = memory.pages_for(session, session.known) - memory.device.capacity
-        if short > memory.slots_free:
-            short -= memory.slots_obtainable(session)
-            younger = (s for s in self._stage.sessions.values() if s.id > session.id)
-            return short <= sum(memory.slots_kept(other) for other in younger)
-        return True
+        reach: _Reach | None = None
+
+        def may_start(session: types.Session) -> bool:
+            nonlocal reach
+            if not session.long or session.state is not types.State.WAITING:
+                return True
+            short = memory.pages_for(session, session.known) - memory.device.capacity
+            if short <= memory.slots_free:
+                return True
+            if reach is None:
+                obtainable = memory.slots_obtainable(session)  # the same for all that have none
+                reach = _Reach(self._slots_kept(), obtainable)
+            return short <= reach.slots(session)
+
+        return may_start
 
     def ask(self, sessions: Iterable[types.Session], count: int, slice_: slices.Slice) -> int:
         """Has the long ones among `sessions` shed up to `count` pages; returns how many.
@@ -87,6 +99,25 @@ class Shedder:
         """Nothing runs and nothing is in flight: if long sessions wait for slots, one gives way."""
         stuck = [session for session in self._stage.runnable() if session.long]
         if stuck:
-            living = self._stage.sessions.values()
-            holders = [session for session in living if self._memory.slots_kept(session)]
-            self._stage.give_way(max([*stuck, *holders], key=lambda session: session.id), now)
+            holders = [holder for holder, _ in self._slots_kept()]
+            self._stage.give_way(max([*stuck, *holders], key=stage.rank), now)
+
+    def _slots_kept(self) -> list[tuple[types.Session, int]]:
+        """The sessions that keep slots from others, and how many."""
+        living = self._stage.sessions.values()
+        kept = ((session, self._memory.slots_kept(session)) for session in living)
+        return [(session, count) for session, count in kept if count]
+
+
+class _Reach:
+    """How many slots a session gets if all that would give way to it do. Fixed when made."""
+
+    def __init__(self, kept: Iterable[tuple[types.Session, int]], obtainable: int) -> None:
+        last_first = sorted(((stage.rank(s), count) for s, count in kept), reverse=True)
+        self._ranks = [rank for rank, _ in reversed(last_first)]
+        counts = (count for _, count in last_first)
+        self._sums = list(itertools.accumulate(counts, initial=obtainable))
+
+    def slots(self, session: types.Session) -> int:
+        """Those obtainable, and those of all sessions that come after it in rank."""
+        return self._sums[len(self._ranks) - bisect.bisect_right(self._ranks, stage.rank(session))]

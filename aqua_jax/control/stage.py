@@ -251,6 +251,11 @@ class Stage:
         self.paused.pop(session.id, None)
 
 
+def rank(session: types.Session) -> tuple[bool, int]:
+    """Who must recompute so that others get on: the last; who does not read after all who do."""
+    return session.parked, session.id
+
+
 def without(sessions: Sequence[types.Session], one: types.Session) -> list[types.Session]:
     """The sessions but for one."""
     return [session for session in sessions if session is not one]

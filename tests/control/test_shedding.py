@@ -126,6 +126,38 @@ def test_of_two_that_are_stuck_for_slots_the_younger_gives_way() -> None:
     assert first.preemptions == 0
 
 
+def test_a_stuck_one_gets_the_slots_of_an_older_one_that_does_not_read() -> None:
+    table = desk(tiers={"peer": 14}, quantum_tokens=1000, prefill_quantum_tokens=1000)
+    first = table.submit(80, 8)
+    table.run_until(lambda: len(first.emitted) > 0)
+    table.controller.park(first)
+    second = table.submit(80, 8)
+    table.run_until(lambda: second.state is types.State.ENDED)
+    assert (first.preemptions, second.preemptions) == (1, 0)
+    table.controller.unpark(first)
+    table.finish()
+
+
+@pytest.mark.parametrize("policy", ["fcfs", "cfs"])
+def test_the_slots_kept_are_summed_once_for_all_long_ones_that_wait(
+    policy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = desk(policy=policy, tiers={"peer": 14}, lanes=1)
+    first = table.submit(80, 8)
+    table.run_until(lambda: len(first.emitted) > 0)
+    waiting = [table.submit(80, 8) for _ in range(20)]
+    assert all(session.state is types.State.WAITING for session in waiting)
+    asked: list[int] = []
+    slots_kept = table.memory.slots_kept
+    monkeypatch.setattr(
+        table.memory,
+        "slots_kept",
+        lambda session: [asked.append(session.id), slots_kept(session)][1],
+    )
+    table.decide()
+    assert sorted(asked) == sorted(table.controller.sessions)
+
+
 def test_a_request_that_all_memory_cannot_hold_is_refused_with_the_way_out() -> None:
     controller = desk(tiers={"peer": 2, "host": 3}).controller
     controller.check_fits(desks.make_request(50, 3))  # 13 pages

@@ -122,6 +122,23 @@ def test_a_long_session_gets_on_under_a_stream_of_newcomers_and_so_do_they(slots
     assert None not in [fate.ended_at for fate in fates[:60]]
 
 
+@pytest.mark.parametrize("unread", [[100], [16] * 8])
+def test_who_never_reads_holds_up_no_long_session_that_came_later(unread: list[int]) -> None:
+    bench = benches.Bench(
+        benches.Scenario(pool_pages=17, tier_pages=(30,), attends_away=True, stream_tokens_max=4)
+    )
+    for prompt_units in unread:
+        bench.engine.submit(toy.request([1] * prompt_units, 40))  # nobody reads its stream
+    sessions = bench.controller.sessions
+    bench.run_until(lambda: bool(sessions) and all(s.parked for s in sessions.values()))
+    request = toy.request([2] * 100, 8)
+    got: list[int] = []
+    later = bench.engine.submit(request, sink=lambda tokens, *_: got.extend(tokens))
+    bench.run_until(lambda: later.ended, steps_max=300)
+    assert got == toy.expected_tokens(request)
+    assert len(sessions) == len(unread)
+
+
 def test_a_tenant_that_floods_leaves_the_other_its_half() -> None:
     overload = Overload(quantum_tokens=4, lanes=4, pool_pages=1025)
     for number in range(40):
