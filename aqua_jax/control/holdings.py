@@ -20,6 +20,7 @@ others.
 
 from __future__ import annotations
 
+import array
 import dataclasses
 from collections.abc import Sequence
 
@@ -37,7 +38,7 @@ class Holding:
     """
 
     device: list[int] = dataclasses.field(default_factory=list)
-    attended: list[int] = dataclasses.field(default_factory=list)
+    attended: array.array[int] = dataclasses.field(default_factory=lambda: array.array("i"))
     away: list[spare.Away | None] = dataclasses.field(default_factory=list)
     shed_to: int = 0
     outs: set[int] = dataclasses.field(default_factory=set)
@@ -50,7 +51,11 @@ class Holding:
 
     def table(self) -> Sequence[int]:
         """Its page table. Without attended pages the live list."""
-        return [*self.attended, *self.device] if self.attended else self.device
+        if not self.attended:
+            return self.device
+        table = self.attended[:]
+        table.extend(self.device)
+        return table
 
     def copy_of(self, index: int) -> spare.Away:
         """The copy of page `index`, which must have one."""

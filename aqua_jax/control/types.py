@@ -21,10 +21,14 @@ import enum
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from aqua_jax.control import errors
+
 GIB = 1 << 30
 MIB = 1 << 20
 
-_ENTRY_INDEX_BITS = 24
+# What an entry below 0 of a page table can name, so that it fits into 32 bits: spaces and slots.
+ENTRY_SPACES = 128
+ENTRY_SLOTS = 1 << 24
 
 
 class Place(NamedTuple):
@@ -42,12 +46,17 @@ def away_entry(place: Place) -> int:
     >>> away_entry(Place(2, 5)), entry_place(away_entry(Place(2, 5)))
     (-33554438, Place(space=2, index=5, generation=0))
     """
-    return ~(place.space << _ENTRY_INDEX_BITS | place.index)
+    if not (0 <= place.space < ENTRY_SPACES and 0 <= place.index < ENTRY_SLOTS):
+        raise errors.InternalError(
+            f"{place} cannot be in a page table: expected a space below {ENTRY_SPACES} and an index"
+            f" below {ENTRY_SLOTS}, as runners check when they are told of an arena"
+        )
+    return ~(place.space * ENTRY_SLOTS + place.index)
 
 
 def entry_place(entry: int) -> Place:
     """The arena's space and the slot that an entry below 0 names."""
-    return Place(~entry >> _ENTRY_INDEX_BITS, ~entry & ((1 << _ENTRY_INDEX_BITS) - 1))
+    return Place(*divmod(~entry, ENTRY_SLOTS))
 
 
 class Move(NamedTuple):
@@ -156,7 +165,8 @@ class LanePlan(NamedTuple):
     pages: the session's page table; final, covers every unit the slice may touch. An entry
       of at least 0 is a page of the runner's pool; one below 0, which the slice only
       reads, is a slot of an arena (`entry_place`), where the page is attended in place.
-      Those of arenas come first.
+      Those of arenas come first. A table with such entries is an `array.array("i")`: it may
+      have thousands, and an array of int32 is had of it without a copy.
     joins: the lane did not run this session in the previous slice, so the
       device's lane state is set from the host (last known unit, position).
     """
@@ -168,16 +178,6 @@ class LanePlan(NamedTuple):
     prefill: int
     steps: int
     joins: bool
-
-    def away_pages(self) -> dict[int, int]:
-        """Pages attended in place, by the space that they are in."""
-        counts: dict[int, int] = {}
-        for entry in self.pages:
-            if entry >= 0:
-                break
-            space = entry_place(entry).space
-            counts[space] = counts.get(space, 0) + 1
-        return counts
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

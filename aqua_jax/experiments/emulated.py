@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import tickets, types
 from aqua_jax.engine import protocols
+from aqua_jax.experiments import away_reads
 
 _RETRY_SECONDS = 0.0005
 
@@ -24,16 +25,15 @@ class StepCost:
 
     step: of one decode step. step_unit: more for each unit of context attended
     in it. prefill_unit: of one prefill row. away_page: more for each time that a page
-    attended in place crosses its link, by its space; nothing hides it. It does so
-    `step_reads` times in a step, and once in a prefill program of `chunk_units` rows.
+    attended in place crosses its link, by its space; nothing hides it. reads: how often it
+    does, which for prefill is a bound (`away_reads.py`).
     """
 
     step: float
     step_unit: float
     prefill_unit: float
     away_page: Mapping[int, float] = dataclasses.field(default_factory=dict)
-    step_reads: int = 1
-    chunk_units: int = 1
+    reads: away_reads.AwayReads = dataclasses.field(default_factory=away_reads.AwayReads)
 
     def seconds(self, batch: types.Batch) -> float:
         """The slice's time: memory-bound steps and compute-bound prefill."""
@@ -42,12 +42,10 @@ class StepCost:
         return steps + self.prefill_unit * batch.prefill_units + self._away_seconds(batch)
 
     def _away_seconds(self, batch: types.Batch) -> float:
-        seconds = 0.0
-        for plan in batch.lanes:
-            for space, pages in plan.away_pages().items():
-                reads = plan.steps * self.step_reads + -(-plan.prefill // self.chunk_units)
-                seconds += reads * pages * self.away_page.get(space, 0.0)
-        return seconds
+        if not self.away_page:
+            return 0.0
+        reads = self.reads.count(batch).items()
+        return sum(count * self.away_page.get(space, 0.0) for space, count in reads)
 
 
 def emulate(

@@ -16,7 +16,7 @@ from aqua_jax.control import clock as clocks
 from aqua_jax.control import controller as controllers
 from aqua_jax.engine import assemble, observer, protocols
 from aqua_jax.engine import engine as engines
-from aqua_jax.experiments import backing, data_path, emulated, link_checks, settings
+from aqua_jax.experiments import away_reads, backing, data_path, emulated, link_checks, settings
 from aqua_jax.loops import text
 from aqua_jax.memory.movers import links
 
@@ -62,6 +62,7 @@ class Machine:
         model = wanted.build(wanted.name, seed=wanted.seed, path=wanted.path, dtype=wanted.dtype)
         self.path = path.fitted(model.facts)
         self.vocab_size: int = model.facts.vocab
+        self._window: int = model.facts.window
         self.runner = text.TextRunner(
             model,
             _limits(experiment, self.path.attention),
@@ -88,7 +89,8 @@ class Machine:
         emulating = None
         if arm.emulate.dilation:
             spaces = {name: space for name, (space, _) in self._backing.tiers(arm.memory).items()}
-            cost = step_cost(arm, spaces, page_bytes=self.runner.page_bytes)
+            page_bytes, reads = self.runner.page_bytes, self.away_reads(arm)
+            cost = step_cost(arm, spaces, page_bytes=page_bytes, reads=reads)
             emulating = emulated.emulate(
                 self.runner, self.clock, cost, dilation=arm.emulate.dilation
             )
@@ -118,14 +120,32 @@ class Machine:
         )
         return Arm(engine, emulating, linked)
 
+    def away_reads(self, arm: settings.Experiment) -> away_reads.AwayReads:
+        """How often the arm's slices read pages attended away."""
+        return count_reads(arm, window=self._window)
+
     def close(self) -> None:
         """Waits for what is in flight and ends the threads."""
         self.runner.close()
         self._backing.close()
 
 
+def count_reads(arm: settings.Experiment, *, window: int) -> away_reads.AwayReads:
+    """How often slices of a model with such a window read pages attended away."""
+    return away_reads.AwayReads(
+        chunk_units=arm.engine.chunk_tokens,
+        page_units=arm.engine.page_tokens,
+        window=window,
+        step_reads=arm.emulate.step_reads,
+    )
+
+
 def step_cost(
-    arm: settings.Experiment, spaces: Mapping[str, int], *, page_bytes: int
+    arm: settings.Experiment,
+    spaces: Mapping[str, int],
+    *,
+    page_bytes: int,
+    reads: away_reads.AwayReads,
 ) -> emulated.StepCost:
     """What the arm's slices cost. spaces: of its tiers; page_bytes: of a page that stands for none.
 
@@ -143,8 +163,7 @@ def step_cost(
             for space, link in links_used.items()
             if link
         },
-        step_reads=emulate.step_reads,
-        chunk_units=arm.engine.chunk_tokens,
+        reads=reads,
     )
 
 

@@ -11,17 +11,21 @@ from typing import Any
 from aqua_jax.control import copying, types
 from aqua_jax.engine import engine as engines
 from aqua_jax.engine import observer, streams, usage
+from aqua_jax.experiments import away_reads
 from aqua_jax.workloads import records
 
 _SAMPLE_SECONDS = 0.05
 
 
 class Recorder(observer.Observer):
-    """Fills a `RunRecord`; times are seconds from `begin`."""
+    """Fills a `RunRecord`; times are seconds from `begin`. reads: counts pages attended away."""
 
-    def __init__(self, record: records.RunRecord, page_bytes: int) -> None:
+    def __init__(
+        self, record: records.RunRecord, page_bytes: int, reads: away_reads.AwayReads
+    ) -> None:
         self.record = record
         self._page_bytes = page_bytes
+        self._reads = reads
         self._start = 0.0
         self._engine: engines.Engine | None = None
         self._tokens = 0
@@ -102,9 +106,8 @@ class Recorder(observer.Observer):
             self._sessions[plan.session.id] = plan.session
             service = self._engine.controller.policy.service(plan.prefill, plan.steps)
             self._service[tenant] = self._service.get(tenant, 0.0) + service
-            for space, pages in plan.away_pages().items():
-                reads = plan.steps + -(-plan.prefill // self._engine.runner.chunk_units)
-                self._attended[space] = self._attended.get(space, 0) + reads * pages
+        for space, pages in self._reads.count(batch).items():
+            self._attended[space] = self._attended.get(space, 0) + pages
         args = {"lanes": len(batch.lanes), "prefill": batch.prefill_units, "steps": batch.steps}
         self._span("device", "slice", started_at, finished_at, args)
 

@@ -106,7 +106,7 @@ class Trial:
         drawn = self._drawn
         wanted = replay.requests(drawn, arm.workload, vocab_size=shared.vocab_size)
         record = records.RunRecord(arm=name, evidence=arm.evidence)
-        keeper = recorder.Recorder(record, shared.runner.page_bytes)
+        keeper = recorder.Recorder(record, shared.runner.page_bytes, shared.away_reads(arm))
         running = shared.start(arm, keeper)
         engine = running.engine
         memory = engine.controller.memory

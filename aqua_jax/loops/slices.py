@@ -16,6 +16,8 @@ from aqua_jax.loops import lanes, native_attention, packing, prompt, steps
 # By space: where pages may be attended in place.
 Arenas = Mapping[int, native_attention.Arena]
 NO_ARENAS: Arenas = {}
+# By lane: its page table as the programs take it, in int32.
+Tables = Mapping[int, np.ndarray]
 
 
 class Piece(NamedTuple):
@@ -48,17 +50,25 @@ def chunks(plans: Sequence[types.LanePlan], chunk_rows: int) -> Iterator[list[Pi
         yield pieces
 
 
+def page_tables(plans: Sequence[types.LanePlan], arenas: Arenas = NO_ARENAS) -> Tables:
+    """The plans' page tables, made once a slice. Slots of arenas are named as the library does."""
+    first_entries = np.zeros(types.ENTRY_SPACES, np.int32)
+    for space, arena in arenas.items():
+        first_entries[space] = native_attention.arena_entry(arena, 0)
+    return {plan.lane: _page_table(plan, first_entries) for plan in plans}
+
+
 def pack_prefill(
     operands: packing.Packing,
     plans: Sequence[types.LanePlan],
     pieces: Sequence[Piece],
     *,
+    tables: Tables,
     seats: bool,
-    arenas: Arenas = NO_ARENAS,
 ) -> np.ndarray:
     """Operands of one prefill program. seats: sets the lanes of the plans that join."""
     vector, views = operands.host()
-    _pack_lanes(views, plans, seats=seats, arenas=arenas)
+    _pack_lanes(views, plans, tables, seats=seats)
     views["last_rows"][:] = steps.NO_ROW
     row = 0
     for piece in pieces:
@@ -77,12 +87,12 @@ def pack_decode(
     operands: packing.Packing,
     plans: Sequence[types.LanePlan],
     *,
+    tables: Tables,
     seats: bool,
-    arenas: Arenas = NO_ARENAS,
 ) -> np.ndarray:
     """Operands of the decode program. seats: sets the lanes of the plans that join."""
     vector, views = operands.host()
-    _pack_lanes(views, plans, seats=seats, arenas=arenas)
+    _pack_lanes(views, plans, tables, seats=seats)
     for plan in plans:
         views["step_limits"][plan.lane] = plan.steps
     return vector
@@ -116,7 +126,8 @@ def check_batch(
     if not batch.steps and not batch.prefill_units:
         raise errors.InternalError("a batch with neither prefill rows nor steps: nothing to run")
     for plan in batch.lanes:
-        fault = _fault(plan, pages, page_tokens) or _fault_away(plan, page_tokens, arenas)
+        table = np.asarray(plan.pages, np.int64)
+        fault = _fault(plan, page_tokens) or _fault_pages(plan, table, pages, page_tokens, arenas)
         if fault:
             raise errors.InternalError(
                 f"lane {plan.lane}, session {plan.session.id}: {plan.prefill} rows from "
@@ -124,8 +135,8 @@ def check_batch(
             )
 
 
-def _fault(plan: types.LanePlan, pages: int, page_tokens: int) -> str:
-    """What is wrong with the plan, or nothing."""
+def _fault(plan: types.LanePlan, page_tokens: int) -> str:
+    """What is wrong with the plan's rows and steps, or nothing."""
     session, request = plan.session, plan.session.request
     end = plan.first + plan.prefill
     if plan.prefill and end > session.known:
@@ -138,43 +149,58 @@ def _fault(plan: types.LanePlan, pages: int, page_tokens: int) -> str:
     units = min(end + plan.steps, request.prompt_units + request.steps_max - 1)
     if units > len(plan.pages) * page_tokens:
         return f"it may write {units} units, which its pages do not hold"
-    if plan.pages and (0 in plan.pages or max(plan.pages) >= pages):
+    return ""
+
+
+def _fault_pages(
+    plan: types.LanePlan, table: np.ndarray, pages: int, page_tokens: int, arenas: Arenas
+) -> str:
+    """What is wrong with the pages that the plan names, or nothing."""
+    if (table == 0).any() or (table >= pages).any():
         return f"a page outside 1 to {pages - 1}"
-    return ""
-
-
-def _fault_away(plan: types.LanePlan, page_tokens: int, arenas: Arenas) -> str:
-    """What is wrong with the pages that are to be attended in place, or nothing."""
-    if not plan.pages or min(plan.pages) >= 0:
+    away = np.flatnonzero(table < 0)
+    if not away.size:
         return ""
-    for index, entry in enumerate(plan.pages):
-        if entry >= 0:
-            continue
-        place = types.entry_place(entry)
-        arena = arenas.get(place.space)
-        if arena is None:
+    if away[-1] != away.size - 1:
+        return f"page {away[-1]} is away behind one of the pool, which has to come after it"
+    spaces, slots = divmod(~table[away], types.ENTRY_SLOTS)
+    strange = np.ones(away.size, bool)
+    for space, arena in arenas.items():
+        there = spaces == space
+        beyond = np.flatnonzero(there & (slots >= arena.pages))
+        if beyond.size:
             return (
-                f"page {index} is in space {place.space}, which this runner cannot attend in "
-                f"place: expected one of {sorted(arenas)}, given to `attend_in`"
+                f"page {away[beyond[0]]} is slot {slots[beyond[0]]} of space {space}, which has"
+                " fewer"
             )
-        if place.index >= arena.pages:
-            return f"page {index} is slot {place.index} of space {place.space}, which has fewer"
-        if index >= plan.first // page_tokens:
-            return f"it may write to page {index}, which is away in space {place.space}"
+        strange &= ~there
+    if strange.any():
+        return (
+            f"page {away[strange][0]} is in space {spaces[strange][0]}, which this runner cannot "
+            f"attend in place: expected one of {sorted(arenas)}, given to `attend_in`"
+        )
+    if away[-1] >= plan.first // page_tokens:
+        return f"it may write to page {away[-1]}, which is away in space {spaces[-1]}"
     return ""
+
+
+def _page_table(plan: types.LanePlan, first_entries: np.ndarray) -> np.ndarray:
+    """first_entries: by space, what the library calls its slot 0; from there they count down."""
+    table = np.asarray(plan.pages, np.int32)
+    away = np.flatnonzero(table < 0)
+    if away.size:
+        table = table.copy()
+        spaces, slots = divmod(~table[away], types.ENTRY_SLOTS)
+        table[away] = first_entries[spaces] - slots
+    return table
 
 
 def _pack_lanes(
-    views: dict[str, np.ndarray], plans: Sequence[types.LanePlan], *, seats: bool, arenas: Arenas
+    views: dict[str, np.ndarray], plans: Sequence[types.LanePlan], tables: Tables, *, seats: bool
 ) -> None:
     for plan in plans:
-        views["tables"][plan.lane, : len(plan.pages)] = plan.pages
-        if plan.pages and min(plan.pages) < 0:
-            for index, entry in enumerate(plan.pages):
-                if entry < 0:
-                    place = types.entry_place(entry)
-                    named = native_attention.arena_entry(arenas[place.space], place.index)
-                    views["tables"][plan.lane, index] = named
+        table = tables[plan.lane]
+        views["tables"][plan.lane, : table.size] = table
         if seats and plan.joins:
             views["joins"][plan.lane] = 1
             lanes.write_seat(views, plan)

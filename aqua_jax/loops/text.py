@@ -151,12 +151,21 @@ class TextRunner:
 
         Needs native attention, and the pool registered with the same library as
         the arena, as `FfiMover` does. Given again, it replaces what was given.
+        Raises ConfigError for a space or an arena that page tables cannot name.
         """
         if self._limits.attention != "native":
             raise errors.ConfigError(
                 f"pages of space {space} cannot be attended in place with attention="
                 f"{self._limits.attention!r}: use 'native'"
             )
+        for what, given, most in (
+            ("space", space, types.ENTRY_SPACES - 1),
+            (f"pages of space {space}", arena.pages, types.ENTRY_SLOTS),
+        ):
+            if not 0 <= given <= most:
+                raise errors.ConfigError(
+                    f"{what}: {given}, which page tables cannot name: expected 0 to {most}"
+                )
         self._arenas[space] = arena
 
     def warm_up(self) -> None:
@@ -174,10 +183,10 @@ class TextRunner:
             self._programs[name] = compiling(self._model, self._sizes, self._mesh, self._attention)
             seconds = self._clock.now() - started
             self._usage[name] = {"compiled": 1, "compile_seconds": seconds, "calls": 0}
-        self._launch("prefill", slices.pack_prefill(self._operands("prefill"), (), (), seats=False))
-        outcome = self._launch(
-            "decode", slices.pack_decode(self._operands("decode"), (), seats=False)
-        )
+        nothing = slices.pack_prefill(self._operands("prefill"), (), (), tables={}, seats=False)
+        self._launch("prefill", nothing)
+        nothing = slices.pack_decode(self._operands("decode"), (), tables={}, seats=False)
+        outcome = self._launch("decode", nothing)
         jax.block_until_ready(outcome)
 
     def usage(self) -> dict[str, dict[str, float]]:
@@ -193,6 +202,12 @@ class TextRunner:
             steps_max=self.steps_max,
             arenas=self._arenas,
         )
+        if spaces := _spaces_away(batch):
+            native_attention.check_registered(
+                [self._arenas[space] for space in spaces],
+                self.pool.addresses,
+                platform=self._mesh.devices.flat[0].platform,
+            )
         self.warm_up()
         ticket = tickets.Ticket("slice", started_at=self._clock.now())
         flight = _Flight(batch, [], [])
@@ -230,20 +245,21 @@ class TextRunner:
     def _launch_slice(self, batch: types.Batch, flight: _Flight) -> list[jax.Array]:
         """Enqueues the programs of a slice, noting in `flight` what each is; their outcomes."""
         outcomes: list[jax.Array] = []
+        tables = slices.page_tables(batch.lanes, self._arenas)
         for pieces in slices.chunks(batch.lanes, self.chunk_units):
             packed = slices.pack_prefill(
                 self._operands("prefill"),
                 batch.lanes,
                 pieces,
+                tables=tables,
                 seats=not outcomes,
-                arenas=self._arenas,
             )
             flight.programs.append("prefill")
             flight.emitting.append({piece.plan.lane for piece in pieces if piece.completes})
             outcomes.append(self._launch("prefill", packed))
         if batch.steps:
             packed = slices.pack_decode(
-                self._operands("decode"), batch.lanes, seats=not outcomes, arenas=self._arenas
+                self._operands("decode"), batch.lanes, tables=tables, seats=not outcomes
             )
             flight.programs.append("decode")
             flight.emitting.append({plan.lane for plan in batch.lanes if plan.steps})
@@ -307,6 +323,16 @@ def _attention(
     if limits.attention == "native":
         return native_attention.load(facts, platform=mesh.devices.flat[0].platform)
     return attention.GatherAttention(facts.window)
+
+
+def _spaces_away(batch: types.Batch) -> set[int]:
+    """Spaces with pages that the batch attends in place."""
+    spaces: set[int] = set()
+    for plan in batch.lanes:
+        if plan.pages and plan.pages[0] < 0:  # those that are away come first
+            table = np.asarray(plan.pages, np.int32)
+            spaces.update(np.unique(~table[table < 0] // types.ENTRY_SLOTS).tolist())
+    return spaces
 
 
 def _sizes(limits: TextLimits) -> steps.Sizes:

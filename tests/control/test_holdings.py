@@ -56,6 +56,6 @@ def test_what_does_not_agree_is_named() -> None:
     holding.attended[0] = entry(1)
     with pytest.raises(errors.InternalError, match="session 1 attends page 0 where it has no copy"):
         holding.check(1, slots)
-    holding.attended = []
+    del holding.attended[:]
     with pytest.raises(errors.InternalError, match="1 device pages, 0 attended away and 2 in all"):
         holding.check(1, slots)

@@ -31,7 +31,9 @@ def run(arm: settings.Experiment) -> records.RunRecord:
     clock = clocks.VirtualClock()
     engine_settings, emulate = arm.engine, arm.emulate
     tiers = {name: Slots(i) for i, (name, _) in enumerate(arm.memory.nearest_first, 1)}
-    cost = machine.step_cost(arm, {name: tier.space for name, tier in tiers.items()}, page_bytes=0)
+    reads = machine.count_reads(arm, window=0)
+    spaces = {name: tier.space for name, tier in tiers.items()}
+    cost = machine.step_cost(arm, spaces, page_bytes=0, reads=reads)
     runner = null.NullRunner(
         clock,
         pages=arm.memory.pool_pages,
@@ -69,7 +71,7 @@ def run(arm: settings.Experiment) -> records.RunRecord:
         attends_away=arm.memory.attend_away,
     )
     record = records.RunRecord(arm="simulated", evidence="simulated")
-    keeper = recorder.Recorder(record, emulate.page_bytes)
+    keeper = recorder.Recorder(record, emulate.page_bytes, reads)
     engine = engines.Engine(controller, mover, runner, clock, observer=keeper)
     drawn = replay.arrivals(arm.workload, units_max=engine_settings.units_max)
     wanted = [

@@ -7,7 +7,7 @@ import pytest
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import tickets, types
 from aqua_jax.engine import engine
-from aqua_jax.experiments import emulated
+from aqua_jax.experiments import away_reads, emulated
 from aqua_jax.simulation import toy
 from tests.simulation import bench
 
@@ -61,13 +61,11 @@ def test_a_slice_costs_its_steps_their_context_and_its_prefill():
 
 
 def test_a_page_attended_away_crosses_its_link_in_each_step_and_each_prefill_program():
-    cost = emulated.StepCost(
-        0.5, 0.0, 0.1, away_page={1: 0.01, 2: 0.2}, step_reads=4, chunk_units=8
-    )
+    reads = away_reads.AwayReads(step_reads=4, chunk_units=8)
+    cost = emulated.StepCost(0.5, 0.0, 0.1, away_page={1: 0.01, 2: 0.2}, reads=reads)
     entries = [types.away_entry(types.Place(space, 5)) for space in (1, 1, 2)]
     away = (*entries, 7, 8)
     stepping = plan(first=40, steps=3)._replace(pages=away)
-    assert stepping.away_pages() == {1: 2, 2: 1}
     per_read = 2 * 0.01 + 0.2
     assert cost.seconds(types.Batch((stepping,), 3)) == pytest.approx(3 * (0.5 + 4 * per_read))
     prefilling = plan(first=40, prefill=17)._replace(pages=away)

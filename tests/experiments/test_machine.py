@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from aqua_jax.control import errors, types
-from aqua_jax.experiments import machine, overrides, settings, trial
+from aqua_jax.experiments import away_reads, machine, overrides, settings, trial
 from tests.experiments import tiny
 
 
@@ -82,6 +82,14 @@ def test_a_page_attended_away_costs_its_tiers_link_what_it_stands_for():
         emulate={"dilation": 1.0, "step_reads": 4, "links": links},
     )
     arm = overrides.arm(whole, "a")
-    cost = machine.step_cost(arm, {"peer": 1, "host": 2}, page_bytes=4096)
+    reads = machine.count_reads(arm, window=24)
+    cost = machine.step_cost(arm, {"peer": 1, "host": 2}, page_bytes=4096, reads=reads)
     assert cost.away_page == {1: pytest.approx(4096 / 1e6)}
-    assert (cost.step_reads, cost.chunk_units) == (4, whole.engine.chunk_tokens)
+    engine = whole.engine
+    assert (
+        cost.reads
+        == reads
+        == away_reads.AwayReads(
+            chunk_units=engine.chunk_tokens, page_units=engine.page_tokens, window=24, step_reads=4
+        )
+    )

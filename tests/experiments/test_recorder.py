@@ -8,7 +8,7 @@ import itertools
 import pytest
 
 from aqua_jax.control.policies import base
-from aqua_jax.experiments import recorder
+from aqua_jax.experiments import away_reads, recorder
 from aqua_jax.simulation import toy
 from aqua_jax.workloads import measure, records
 from tests.simulation import bench
@@ -22,7 +22,8 @@ class Run:
     def __init__(self, **scenario) -> None:
         self.bench = bench.Bench(bench.Scenario(**scenario))
         self.record = records.RunRecord("arm", "simulated")
-        self.keeper = recorder.Recorder(self.record, PAGE_BYTES)
+        reads = away_reads.AwayReads(chunk_units=self.bench.runner.chunk_units)
+        self.keeper = recorder.Recorder(self.record, PAGE_BYTES, reads)
         self.bench.engine.observer = self.keeper
         self.bench.clock.at(5.0, lambda: None)
         while self.bench.clock.now() < 5.0:  # a run does not begin at the clock's zero

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aqua_jax.control import errors
-from aqua_jax.experiments import recorder, replay, settings, trial
+from aqua_jax.experiments import away_reads, recorder, replay, settings, trial
 from aqua_jax.simulation import toy
 from aqua_jax.workloads import records
 from tests.experiments import tiny
@@ -28,7 +28,7 @@ def replayed(drawn: list[records.Arrival], *, stop_after: int | None = None, **s
     """(record, finished counts seen, bench) of a replay on toy devices."""
     made = bench.Bench(bench.Scenario(**scenario))
     record = records.RunRecord("arm", "simulated")
-    keeper = recorder.Recorder(record, 1)
+    keeper = recorder.Recorder(record, 1, away_reads.AwayReads())
     made.engine.observer = keeper
     wanted = [
         toy.request([n] * one.prompt_tokens, one.output_tokens) for n, one in enumerate(drawn)

@@ -172,6 +172,20 @@ def test_only_native_attention_reaches_arenas():
         harness.runner().attend_in(1, native_attention.Arena(store_slot=0, pages=1, store=1))
 
 
+@pytest.mark.parametrize(
+    ("space", "pages", "message"),
+    [
+        (128, 1, "space: 128, which page tables cannot name: expected 0 to 127"),
+        (-1, 1, "space: -1, which"),
+        (1, (1 << 24) + 1, "pages of space 1: 16777217, which .* expected 0 to 16777216"),
+    ],
+)
+def test_arenas_that_page_tables_cannot_name_are_refused(space, pages, message):
+    run = harness.runner(attention="native")
+    with pytest.raises(errors.ConfigError, match=message):
+        run.attend_in(space, native_attention.Arena(store_slot=0, pages=pages, store=1))
+
+
 @pytest.mark.parametrize("shards", [1, 4])
 def test_pages_in_an_arena_are_attended_in_place(shards):
     """A session half of whose pages are in an arena, and not in the pool: the same tokens."""
@@ -187,6 +201,20 @@ def test_pages_in_an_arena_are_attended_in_place(shards):
         who.leave()
         harness.decode(run, who, 2, 9)
     assert who.tokens == whole.tokens
+
+
+def test_a_slice_that_names_an_arena_that_has_retired_is_refused_before_it_starts():
+    """On the device it would read whatever took the arena's slot, and lose no pool."""
+    run = harness.runner(attention="native")
+    who = harness.seat(100, range(11, 20), max_tokens=30)
+    harness.prefill(run, who, 1, 100)
+    with attended_in_place(run, space=8, pages=who.pages[:4]) as entries:
+        pass
+    who.pages[:4] = entries
+    who.leave()
+    with pytest.raises(errors.InternalError, match=r"cannot be attended in place: .*STALE"):
+        run.dispatch(harness.batch(who.plan(2, steps=9)))
+    run.pool.check_integrity()
 
 
 def test_without_exactness_the_tokens_are_plausible():
