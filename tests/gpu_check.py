@@ -128,11 +128,15 @@ class Check:
         configure += [f"-DAQUA_CUDA={'ON' if gpu else 'OFF'}"]
         configure += [f"-DAQUA_CUDA_ARCHITECTURES={gpu.architecture}-real"] if gpu else []
         make = ["cmake", "--build", str(folder), "--target", target, "--parallel"]
-        if self._rehearse and (ROOT / "aqua_jax/memory/libaqua_cpu.so").is_file():
-            make = ["cmake", "--build", str(folder), "--target", "help"]  # others may be using it
+        there = ROOT / "aqua_jax/memory/libaqua_cpu.so"
+        is_kept = self._rehearse and there.is_file()
         started = time.monotonic()
         lines = []
         for name, command in (("configure", configure), ("compile", make)):
+            if is_kept and command is make:
+                why = f"a rehearsal: the {there.name} that is there is used, and not replaced"
+                lines.append(_line(name, "skipped", why))
+                continue
             left = max(BUILD_SECONDS - (time.monotonic() - started), _LEAST_SECONDS)
             lines.append(self._build_step(name, command, left))
             if lines[-1]["state"] == "FAILED":
@@ -151,7 +155,7 @@ class Check:
         command += ["--rehearse"] if self._rehearse else []
         started = time.monotonic()
         ended = run(command, log, environment(self._rehearse), limit)
-        lines = json.loads(file.read_text()) if file.is_file() else []
+        lines = _read_lines(file)
         if ended is None:
             lines.append(_line("section", "FAILED", f"ended after {limit:.0f} s; see {log.name}"))
         elif ended != 0:
@@ -199,7 +203,9 @@ class Check:
 
     def _save(self) -> None:
         found = {"schema_version": 1, "machine": self._machine, "sections": self._sections}
-        (self._out / "gpu_check.json").write_text(json.dumps(found, indent=1))
+        file, new = self._out / "gpu_check.json", self._out / "gpu_check.json.new"
+        new.write_text(json.dumps(found, indent=1))
+        os.replace(new, file)  # whoever is ended meanwhile leaves the one before it whole
 
 
 def run(
@@ -249,6 +255,16 @@ def _parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     if unknown:
         parser.error(f"no section {unknown}: known are {', '.join(SECTIONS)}")
     return given
+
+
+def _read_lines(file: pathlib.Path) -> list[dict[str, Any]]:
+    """What a section wrote; a failure where that cannot be read."""
+    if not file.is_file():
+        return []
+    try:
+        return json.loads(file.read_text())
+    except ValueError as error:
+        return [_line("lines of the section", "FAILED", f"{file.name} is no JSON: {error}")]
 
 
 def _line(name: str, state: str, note: str) -> dict[str, Any]:

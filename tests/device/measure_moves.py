@@ -13,7 +13,7 @@ import numpy as np
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import errors
-from aqua_jax.memory import arenas, native_library, paged, probe
+from aqua_jax.memory import arenas, paged, probe
 from aqua_jax.memory.movers import base, xla
 from tests.device import place as places
 from tests.device import report as reports
@@ -29,9 +29,7 @@ def measure_links(place: places.Place, report: reports.Report) -> None:
         try:
             _measure_link(place, report, space)
         except errors.NativeError as error:
-            if error.code != native_library.Code.UNAVAILABLE:
-                raise
-            report.unavailable(_NAMES[space], str(error)[:300])
+            report.refused(_NAMES[space], error.code, str(error))
 
 
 def _measure_link(place: places.Place, report: reports.Report, space: int) -> None:

@@ -33,7 +33,7 @@ def share_arenas(place: places.Place, report: reports.Report) -> None:
         try:
             arena = place.arena(space, _PAGES, (_PAGE_BYTES,), np.uint8)
         except errors.NativeError as error:
-            report.unavailable(f"{kind} arena", str(error)[:300])
+            report.refused(f"{kind} arena", error.code, str(error))
             continue
         try:
             _share(place, report, kind, arena)
@@ -48,14 +48,17 @@ def _share(place: places.Place, report: reports.Report, kind: str, arena: Any) -
     try:
         descriptor = arena.export()
     except errors.NativeError as error:
-        report.unavailable(name, str(error)[:300])
+        report.refused(name, error.code, str(error))
         return
     try:
-        answer = _borrow(place, kind, arena.nbytes, descriptor)
+        answer = _lend(place, kind, arena.nbytes, descriptor)
     finally:
         os.close(descriptor)
     if "unavailable" in answer:
         report.unavailable(name, answer["unavailable"][:300])
+        return
+    if "error" in answer:
+        report.refused(name, answer.get("code"), answer["error"])
         return
     arrived = bool(answer.get("same", False))
     report.expect(f"{name}: the lender's bytes arrive", arrived, str(answer)[:200])
@@ -63,7 +66,7 @@ def _share(place: places.Place, report: reports.Report, kind: str, arena: Any) -
     report.expect(f"{name}: the borrower's bytes are there", returned, f"{_PAGES} pages compared")
 
 
-def _borrow(place: places.Place, kind: str, nbytes: int, descriptor: int) -> dict[str, Any]:
+def _lend(place: places.Place, kind: str, nbytes: int, descriptor: int) -> dict[str, Any]:
     """Sends the memory to another process; its answer."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     ours.settimeout(_SECONDS)
@@ -87,7 +90,7 @@ def _borrow(place: places.Place, kind: str, nbytes: int, descriptor: int) -> dic
                 borrower.wait()
 
 
-def _answer(channel: socket.socket, path: str, kind: str, nbytes: int) -> dict[str, Any]:
+def borrow(channel: socket.socket, path: str, kind: str, nbytes: int) -> dict[str, Any]:
     """What the borrower found; the memory holds the second pattern afterwards."""
     try:
         _, descriptors, _, _ = socket.recv_fds(channel, 16, 1)
@@ -103,7 +106,7 @@ def _answer(channel: socket.socket, path: str, kind: str, nbytes: int) -> dict[s
             native_library.MemoryKind[kind.upper()], descriptors[0], nbytes, device=ordinal
         )
     except errors.NativeError as error:
-        return {"unavailable": str(error)}
+        return {"error": str(error), "code": error.code}
     store = library.store_register(
         "borrowed",
         [library.memory_address(memory)],
@@ -129,7 +132,7 @@ def _pattern(seed: int) -> np.ndarray:
 def _main() -> None:
     channel = socket.socket(fileno=int(sys.argv[1]))
     try:
-        answer = _answer(channel, sys.argv[2], sys.argv[3], int(sys.argv[4]))
+        answer = borrow(channel, sys.argv[2], sys.argv[3], int(sys.argv[4]))
     except Exception as error:
         answer = {"error": f"{type(error).__name__}: {error}"}
     channel.sendall(json.dumps(answer).encode() + b"\n")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import pathlib
 import traceback
 from collections.abc import Callable
@@ -41,15 +42,17 @@ class Report:
         """Passed or failed; the note says what was seen."""
         self._add(name, PASSED if holds else FAILED, "", note)
 
+    def refused(self, name: str, code: int | None, why: str) -> None:
+        """Not available where the library says so by its code; failed with any other."""
+        state = UNAVAILABLE if code == native_library.Code.UNAVAILABLE else FAILED
+        self._add(name, state, "", why[:300])
+
     def check(self, name: str, body: Callable[[], Any]) -> None:
         """Passed unless `body` raises; not available if the machine lacks what it needs."""
         try:
             body()
         except errors.NativeError as error:
-            if error.code == native_library.Code.UNAVAILABLE:
-                self.unavailable(name, _first_line(error))
-            else:
-                self.failed(name, _first_line(error))
+            self.refused(name, error.code, str(error))
         except Exception as error:
             traceback.print_exc()
             self.failed(name, _first_line(error))
@@ -58,10 +61,17 @@ class Report:
 
     def _add(self, name: str, state: str, figure: str, note: str, **more: Any) -> None:
         self.lines.append({"name": name, "state": state, "figure": figure, "note": note, **more})
-        self.path.write_text(json.dumps(self.lines, indent=1))
+        replace_file(self.path, json.dumps(self.lines, indent=1))
         print(
             f"[{self.section}] {name}: {' '.join(filter(None, (state, figure, note)))}", flush=True
         )
+
+
+def replace_file(path: pathlib.Path, text: str) -> None:
+    """Writes a file so that whoever is ended meanwhile leaves the one before it whole."""
+    new = path.with_name(path.name + ".new")
+    new.write_text(text)
+    os.replace(new, path)
 
 
 def _first_line(error: BaseException) -> str:
