@@ -63,8 +63,6 @@ int32_t CodeOf(CUresult result) {
       return AQUA_INVALID;
     case CUDA_ERROR_NOT_SUPPORTED:
     case CUDA_ERROR_NOT_PERMITTED:
-    case CUDA_ERROR_OPERATING_SYSTEM:
-    case CUDA_ERROR_INVALID_HANDLE:
       return AQUA_UNAVAILABLE;
     default:
       return AQUA_INTERNAL;

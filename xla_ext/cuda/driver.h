@@ -34,8 +34,8 @@ struct Driver {
 // Looked up once. AQUA_UNAVAILABLE names what is missing.
 Result<const Driver*> TheDriver();
 
-// OK, or an error that names the call and the CUresult. What a machine forbids (descriptors in a
-// sandbox, virtual memory on an old device) is AQUA_UNAVAILABLE.
+// OK, or an error that names the call and the CUresult. AQUA_UNAVAILABLE is what the driver itself
+// calls not supported or not permitted, and nothing else: it must not hide a mistake of ours.
 Status DriverStatus(CUresult result, const char* file, int line, const char* call);
 
 #define AQUA_DRIVER_STATUS(call) \

@@ -159,16 +159,11 @@ DeviceMemory::~DeviceMemory() {
 Result<int> DeviceMemory::Export() const {
   if (is_import_) return AQUA_ERROR(AQUA_INVALID, "an import is exported by its owner");
   if (!not_exportable_.ok()) {
-    return AQUA_ERROR(AQUA_UNAVAILABLE, "this machine makes no memory that can be exported: %s",
+    return AQUA_ERROR(not_exportable_.code, "no memory was had that can be exported: %s",
                       not_exportable_.text.c_str());
   }
   int fd = -1;
-  Status status = AQUA_DRIVER_STATUS(
-      driver_.MemExportToShareableHandle(&fd, handle_, kDescriptor, 0));
-  if (!status.ok()) {
-    status.code = AQUA_UNAVAILABLE;
-    return status;
-  }
+  AQUA_RETURN_IF_DRIVER_ERROR(driver_.MemExportToShareableHandle(&fd, handle_, kDescriptor, 0));
   return fd;
 }
 

@@ -20,6 +20,7 @@
 #include "core/clock.h"
 #include "core/store.h"
 #include "core/transfers.h"
+#include "cuda/driver.h"
 #include "cuda/flags.h"
 #include "cuda/runtime.h"
 #include "cuda/stream_copier.h"
@@ -173,6 +174,15 @@ void CheckErrorsAreTheTickets() {
   EXPECT(world.Wait(1)[0].error.code == AQUA_OK);
 }
 
+// Only what the driver itself says it does not do: a check that cannot run is no mistake of ours.
+void CheckWhatIsUnavailable() {
+  EXPECT(AQUA_DRIVER_STATUS(CUDA_ERROR_NOT_SUPPORTED).code == AQUA_UNAVAILABLE);
+  EXPECT(AQUA_DRIVER_STATUS(CUDA_ERROR_NOT_PERMITTED).code == AQUA_UNAVAILABLE);
+  EXPECT(AQUA_DRIVER_STATUS(CUDA_ERROR_INVALID_HANDLE).code == AQUA_INTERNAL);
+  EXPECT(AQUA_DRIVER_STATUS(CUDA_ERROR_OPERATING_SYSTEM).code == AQUA_INTERNAL);
+  EXPECT(AQUA_DRIVER_STATUS(CUDA_SUCCESS).ok());
+}
+
 // A device that has stopped: Join ends all the same, and nothing is freed that it may write.
 void CheckJoinEnds() {
   std::atomic<bool> is_stuck{true};
@@ -263,6 +273,7 @@ int main(int count, char** arguments) {
   aqua::CheckAFenceTimesOut();
   aqua::CheckErrorsAreTheTickets();
   aqua::CheckJoinEnds();
+  aqua::CheckWhatIsUnavailable();
   for (int seed = 0; seed < seeds; ++seed) aqua::CheckRandomPlans(seed);
   if (fake::live_events() != 0) {
     std::fprintf(stderr, "%d events are left\n", fake::live_events());

@@ -67,6 +67,11 @@ cudaError_t Copy(void* target, const void* source, size_t bytes, cudaStream_t st
   return cudaSuccess;
 }
 
+CUresult ErrorName(CUresult, const char** name) {
+  *name = "an error";
+  return CUDA_SUCCESS;
+}
+
 CUresult WaitValue(CUstream stream, CUdeviceptr address, cuuint32_t value, unsigned) {
   const auto* const word = reinterpret_cast<const std::atomic<uint32_t>*>(address);
   fake::Enqueue(stream, [=] {
@@ -207,9 +212,9 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, 
                                              unsigned long long,
                                              cudaDriverEntryPointQueryResult* why) {
   *why = cudaDriverEntryPointSuccess;
-  // Of the others nothing is called here.
-  const bool is_wait = std::strcmp(name, "cuStreamWaitValue32") == 0;
-  *function = reinterpret_cast<void*>(is_wait ? reinterpret_cast<uintptr_t>(&WaitValue) : 1);
+  *function = reinterpret_cast<void*>(uintptr_t{1});  // of the others nothing is called here
+  if (std::strcmp(name, "cuStreamWaitValue32") == 0) *function = reinterpret_cast<void*>(&WaitValue);
+  if (std::strcmp(name, "cuGetErrorName") == 0) *function = reinterpret_cast<void*>(&ErrorName);
   return cudaSuccess;
 }
 
