@@ -231,6 +231,18 @@ int64_t aqua_store_write(int32_t store, int32_t part, int64_t page, const void* 
   });
 }
 
+int64_t aqua_store_clear(int32_t store, aqua_error* error) {
+  return Guarded(error, [&]() -> Result<int64_t> {
+    const auto found = TheProcess().stores.Find(store);
+    AQUA_RETURN_IF_ERROR(found.status());
+    const int64_t bytes = found.value()->pages * found.value()->page_bytes;
+    for (const aqua::Part& part : found.value()->parts) {
+      AQUA_RETURN_IF_ERROR(aqua::ZeroBytes(part, 0, bytes));
+    }
+    return bytes * static_cast<int64_t>(found.value()->parts.size());
+  });
+}
+
 int64_t aqua_copy_open(int32_t source, int32_t target, const int32_t* sources,
                        const int32_t* targets, int32_t count, int32_t pool, aqua_error* error) {
   return Guarded(error, [&] {

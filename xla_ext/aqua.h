@@ -10,8 +10,11 @@
 // handler runs), in the order in which they were opened; copies between arenas
 // start at once. Copies that touch the same pages run in the order of opening.
 //
-// A function returns a value of at least 0, or -1 with `error` filled in. None
-// blocks but aqua_wait and aqua_close, which are bounded. All are thread-safe.
+// A function returns a value of at least 0, or -1 with `error` filled in. Three
+// wait for others, and are bounded: aqua_wait, aqua_close, and on CUDA
+// aqua_memory_allocate: up to 30 s for the memory given up before. Making,
+// clearing and giving back memory takes as long as touching all of it does: call
+// them where that harms nobody. All are thread-safe.
 #ifndef AQUA_H_
 #define AQUA_H_
 
@@ -71,7 +74,8 @@ AQUA_EXPORT int64_t aqua_start(int32_t threads, const int32_t* cores, int32_t co
 // threads. Completions can still be had from aqua_wait. Idempotent.
 AQUA_EXPORT int64_t aqua_close(double seconds, aqua_error* error);
 
-// Memory of our own, zeroed. Returns an id. device: CUDA ordinal, ignored for host kinds.
+// Memory of our own, zeroed and all there: what the machine does not have is AQUA_EXHAUSTED here,
+// not a fault in mid-copy. Returns an id. device: CUDA ordinal, ignored for host kinds.
 AQUA_EXPORT int64_t aqua_memory_allocate(int32_t kind, int64_t bytes, int32_t device,
                                          aqua_error* error);
 // A file descriptor that the caller owns (to send over a Unix socket and to close).
@@ -80,10 +84,15 @@ AQUA_EXPORT int64_t aqua_memory_export(int64_t memory, aqua_error* error);
 AQUA_EXPORT int64_t aqua_memory_import(int32_t kind, int32_t fd, int64_t bytes, int32_t device,
                                        aqua_error* error);
 AQUA_EXPORT int64_t aqua_memory_address(int64_t memory, aqua_error* error);
-// Gives it up. Scrubbed (zeroed) and unmapped when its last store has retired and the last
-// copy on that has completed. An import is unmapped, not scrubbed.
+// Gives it up. It is unmapped when its last store has retired and the last copy on that has
+// completed, and nobody reads afterwards what it held: shared memory is zeroed for those who have
+// it mapped, the kernel zeroes ordinary memory before it hands it out again. An import is unmapped,
+// its owner's to zero. CPU: by whoever comes last: this call, aqua_store_retire, or the transfer
+// thread of the last copy, whose next ones wait meanwhile; so settle copies first. CUDA: all of it
+// is zeroed, by a thread of its own.
 AQUA_EXPORT int64_t aqua_memory_free(int64_t memory, aqua_error* error);
-AQUA_EXPORT int64_t aqua_memory_live_bytes(void);  // not yet unmapped: for leak tests
+// Held, or used still by a store or a copy: for leak tests.
+AQUA_EXPORT int64_t aqua_memory_live_bytes(void);
 
 // Registers pages; returns a handle of at least 1. bases, devices: [parts]; device -1: host
 // memory. page_bytes: of one part. memory: the id that the parts lie in (kept alive while the
@@ -106,6 +115,8 @@ AQUA_EXPORT int64_t aqua_store_read(int32_t store, int32_t part, int64_t page, v
                                     aqua_error* error);
 AQUA_EXPORT int64_t aqua_store_write(int32_t store, int32_t part, int64_t page, const void* from,
                                      aqua_error* error);
+// Zeros in every page, now, unordered with copies. Returns the number of bytes.
+AQUA_EXPORT int64_t aqua_store_clear(int32_t store, aqua_error* error);
 
 // Opens a batch of copies of pages sources[i] -> targets[i]; returns its ticket. Everything is
 // checked here. pool: 0: starts at once; else the store (source or target) whose array, when it

@@ -40,6 +40,7 @@ FALLIBLE: dict[str, tuple[Any, ...]] = {
     "aqua_store_busy": (_I32,),
     "aqua_store_read": (_I32, _I32, _I64, _POINTER),
     "aqua_store_write": (_I32, _I32, _I64, _POINTER),
+    "aqua_store_clear": (_I32,),
     "aqua_copy_open": (_I32, _I32, _POINTER, _POINTER, _I32, _I32),
     "aqua_fence_open": (_I32, _POINTER, _I32, _F64),
     "aqua_ticket_abandon": (_I64, _TEXT),

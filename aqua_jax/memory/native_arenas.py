@@ -42,8 +42,10 @@ class NativeArena:
     descriptor: as from another process's `export` of an arena of the same
     layout: maps that memory. It stays the caller's.
 
-    Scrubbed when its last copy has completed after `close`; what was mapped is
-    its owner's to scrub. `snapshot` and `write` are not ordered with copies.
+    All of its memory is taken, and touched, at once: more than there is raises
+    NativeError here. Nobody can read what it held once its last copy has
+    completed after `close`; what was mapped is its owner's to zero. `snapshot`
+    and `write` are not ordered with copies.
     """
 
     def __init__(  # noqa: PLR0913  # the layout, then where it lies: each is asked for by itself
@@ -156,10 +158,7 @@ class NativeArena:
             raise errors.InternalError(
                 f"{self.label} is to be made anew while {busy} copies are under way on it"
             )
-        zeros = bytes(self._part_bytes)
-        for part in range(self._partition.parts):
-            for slot in self.indices:
-                self._library.store_write(self.handle, zeros, part=part, page=slot)
+        self._library.store_clear(self.handle)
 
     def close(self) -> None:
         """Gives the memory back once the copies under way on it have completed. Idempotent."""

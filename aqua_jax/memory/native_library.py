@@ -83,7 +83,11 @@ class Library:
         self._functions["aqua_close"](seconds)
 
     def memory_allocate(self, kind: MemoryKind, nbytes: int, *, device: int = -1) -> int:
-        """Zeroed memory of our own; returns its id. device: the CUDA ordinal of a DEVICE kind."""
+        """Zeroed memory of our own, all there; returns its id. Takes as long as touching it.
+
+        device: the CUDA ordinal of a DEVICE kind. Raises NativeError (EXHAUSTED) for more than the
+        machine has left.
+        """
         return self._functions["aqua_memory_allocate"](kind, nbytes, device)
 
     def memory_export(self, memory: int) -> int:
@@ -99,11 +103,11 @@ class Library:
         return self._functions["aqua_memory_address"](memory)
 
     def memory_free(self, memory: int) -> None:
-        """Gives it up; it is scrubbed and unmapped when the last store and copy on it are gone."""
+        """Gives it up; it is unmapped, nothing left to read, with the last store and copy on it."""
         self._functions["aqua_memory_free"](memory)
 
     def memory_live_bytes(self) -> int:
-        """Bytes allocated or imported and not yet unmapped."""
+        """Bytes allocated or imported that are held, or used still by a store or a copy."""
         return self._functions["aqua_memory_live_bytes"]()
 
     def store_register(
@@ -171,6 +175,10 @@ class Library:
             )
         source = (ctypes.c_char * expected).from_buffer_copy(data)
         self._functions["aqua_store_write"](store, part, page, ctypes.addressof(source))
+
+    def store_clear(self, store: int) -> None:
+        """Zeros in every page, now: not ordered with copies under way."""
+        self._functions["aqua_store_clear"](store)
 
     def copy_open(
         self,

@@ -76,6 +76,7 @@ int64_t aqua_store_read(int32_t, int32_t part, int64_t page, void* into, aqua_er
 int64_t aqua_store_write(int32_t, int32_t, int64_t, const void* from, aqua_error* e) {
   return memcmp(from, "0123456789abcdef", 16) ? Refuse("write", e) : 0;
 }
+int64_t aqua_store_clear(int32_t, aqua_error* e) { return Refuse("clear", e); }
 int64_t aqua_copy_open(int32_t source, int32_t target, const int32_t* sources,
                        const int32_t* targets, int32_t count, int32_t pool, aqua_error*) {
   return ((source * 10 + target) * 10 + pool) * 10000 + Sum(sources, count) * 100 +

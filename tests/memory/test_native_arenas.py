@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import pathlib
 import socket
@@ -15,7 +16,7 @@ import numpy as np
 import pytest
 
 from aqua_jax.control import errors
-from aqua_jax.memory import native, native_arenas
+from aqua_jax.memory import native, native_arenas, native_library
 from tests.memory import parts
 
 pytestmark = parts.needs_native
@@ -42,6 +43,44 @@ def test_memory_goes_back_when_it_is_closed() -> None:
     assert library.memory_live_bytes() - before >= arena.nbytes
     arena.close()
     assert library.memory_live_bytes() == before
+
+
+@pytest.mark.parametrize("kind", native_library.MemoryKind)
+def test_memory_is_all_there_before_the_first_copy(kind: native_library.MemoryKind) -> None:
+    """None of it waits for a first use, which would be a copy that pays or finds no memory."""
+    library, nbytes = native.load(), 8 << 20
+    memory = library.memory_allocate(kind, nbytes)
+    present = (ctypes.c_ubyte * (nbytes // os.sysconf("SC_PAGESIZE")))()
+    address = ctypes.c_void_p(library.memory_address(memory))
+    asked = ctypes.CDLL(None, use_errno=True).mincore(address, ctypes.c_size_t(nbytes), present)
+    library.memory_free(memory)
+    assert asked == 0, os.strerror(ctypes.get_errno())
+    assert all(page & 1 for page in present)
+
+
+@pytest.mark.parametrize("kind", native_library.MemoryKind)
+def test_more_than_the_machine_has_is_refused_untouched(kind: native_library.MemoryKind) -> None:
+    library = native.load()
+    before = library.memory_live_bytes()
+    with pytest.raises(errors.NativeError, match=r"EXHAUSTED: .* machine has") as raised:
+        library.memory_allocate(kind, 1 << 46)  # fits the addresses, but no machine
+    assert raised.value.code == native_library.Code.EXHAUSTED
+    assert library.memory_live_bytes() == before
+
+
+def test_a_rebuild_clears_all_parts_of_all_slots_in_one_call(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    arena = _arena(parts.on(0, 1))
+    arena.write(range(4), parts.pages(4))
+    assert arena.snapshot([3]).all()
+    with monkeypatch.context() as patched:
+        patched.delattr(native_library.Library, "store_write")  # page by page
+        arena.rebuild()
+    assert not arena.snapshot(range(4)).any()
+    arena.close()
+    with pytest.raises(errors.InternalError, match="host arena 5 was closed"):
+        arena.rebuild()
 
 
 def test_neighbouring_slots_are_neighbours_in_every_part() -> None:

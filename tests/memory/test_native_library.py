@@ -75,6 +75,8 @@ def test_pages_are_read_and_written_whole(library: native_library.Library) -> No
     library.store_write(store, b"0123456789abcdef", part=0, page=0)
     with pytest.raises(errors.NativeError, match=r"15 bytes for page 0 of store 5, .* have 16"):
         library.store_write(store, bytes(15), part=0, page=0)
+    with pytest.raises(errors.NativeError, match="refused to clear"):
+        library.store_clear(store)
     library.store_retire(store, "done")
     with pytest.raises(errors.NativeError, match=r"STALE: store 5 is not registered, or has ret"):
         library.store_read(store, part=0, page=0)

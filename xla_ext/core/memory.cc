@@ -37,7 +37,7 @@ Status MemoryTable::Free(int64_t id) {
   Result<std::shared_ptr<Memory>> found = Find(id);
   AQUA_RETURN_IF_ERROR(found.status());
   std::lock_guard<std::mutex> lock(mutex_);
-  // `found` outlives the lock: scrubbing takes long.
+  // `found` outlives the lock: zeroing and unmapping take long.
   if (held_.erase(id) == 0) {
     return AQUA_ERROR(AQUA_STALE, "memory %lld was freed meanwhile", static_cast<long long>(id));
   }

@@ -3,7 +3,7 @@
 // Knows: who holds it (ids, and stores through shared_ptr), how many bytes are
 // not yet unmapped. Does not know: how it is mapped (platform.h).
 //
-//     HELD --Free()--> LEAVING --last store gone, last copy on it complete--> scrubbed, unmapped
+//     HELD --Free()--> LEAVING --last store gone, last copy on it complete--> unmapped
 #ifndef AQUA_CORE_MEMORY_H_
 #define AQUA_CORE_MEMORY_H_
 

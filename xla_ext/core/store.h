@@ -29,7 +29,7 @@ constexpr int kSlotsMax = 128;  // live stores: 7 bits of a page table's entry
 constexpr int64_t kPagesMax = int64_t{1} << 24;  // of one store: 24 bits of that entry
 constexpr int kPartsMax = 64;
 
-// Memory that outlives everyone who uses it: scrubs and unmaps when destroyed.
+// Memory that outlives everyone who uses it: unmaps when destroyed, and leaves nothing to read.
 class Memory {
  public:
   virtual ~Memory() = default;

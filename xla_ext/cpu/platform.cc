@@ -1,4 +1,7 @@
 // The CPU library: threads copy, memory is mapped. See core/platform.h.
+//
+// Memory is there when it has been made: no copy meets its first use, and where there is not as
+// much, it is not made.
 #include "core/platform.h"
 
 #include <fcntl.h>
@@ -10,12 +13,14 @@
 #include <cstring>
 #include <utility>
 
+#include "core/machine.h"
 #include "cpu/thread_copier.h"
 
 namespace aqua {
 namespace {
 
 constexpr int64_t kHugePageBytes = int64_t{2} << 20;
+constexpr int kPopulateWrite = 23;  // MADV_POPULATE_WRITE of Linux 5.14; older headers lack it
 constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW;
 
 // A descriptor that is closed with its holder.
@@ -33,7 +38,9 @@ class Descriptor {
   int fd_;
 };
 
-enum class OnUnmap { kScrub, kLeave };
+// kScrub: for those who have it mapped still. Others' memory is left alone, and this process's own
+// goes back to the kernel, which zeroes it before anybody gets it.
+enum class OnUnmap { kScrub, kNothing };
 
 class MappedMemory final : public Memory {
  public:
@@ -70,6 +77,17 @@ class MappedMemory final : public Memory {
   const OnUnmap on_unmap_;
 };
 
+// Has the kernel find and zero every page now.
+Status Populate(void* base, int64_t bytes) {
+  const size_t size = static_cast<size_t>(bytes);
+  // Advice: where it is not taken, copies are a little slower.
+  if (bytes >= kHugePageBytes) madvise(base, size, MADV_HUGEPAGE);
+  // EINVAL: a kernel that does not know it; there the first copy into a page pays.
+  if (madvise(base, size, kPopulateWrite) == 0 || errno == EINVAL) return {};
+  return AQUA_ERROR(AQUA_EXHAUSTED, "no memory behind %lld bytes: %s",
+                    static_cast<long long>(bytes), std::strerror(errno));
+}
+
 // `fd` -1: anonymous.
 Result<std::unique_ptr<Memory>> Map(int64_t bytes, Descriptor fd, OnUnmap on_unmap) {
   const int flags = fd.get() < 0 ? MAP_PRIVATE | MAP_ANONYMOUS : MAP_SHARED;
@@ -79,10 +97,9 @@ Result<std::unique_ptr<Memory>> Map(int64_t bytes, Descriptor fd, OnUnmap on_unm
     return AQUA_ERROR(AQUA_EXHAUSTED, "cannot map %lld bytes: %s", static_cast<long long>(bytes),
                       std::strerror(errno));
   }
-  // Advice: where it is not taken, copies are a little slower.
-  if (bytes >= kHugePageBytes) madvise(base, static_cast<size_t>(bytes), MADV_HUGEPAGE);
-  return std::unique_ptr<Memory>(
-      std::make_unique<MappedMemory>(base, bytes, std::move(fd), on_unmap));
+  auto memory = std::make_unique<MappedMemory>(base, bytes, std::move(fd), on_unmap);
+  AQUA_RETURN_IF_ERROR(Populate(base, bytes));
+  return std::unique_ptr<Memory>(std::move(memory));
 }
 
 // Of a fixed size, and all there: nobody who maps it meets a hole or a shorter file (SIGBUS).
@@ -140,8 +157,10 @@ Result<std::unique_ptr<Memory>> MakeMemory(int32_t kind, int64_t bytes, int /*de
   switch (kind) {
     case AQUA_MEMORY_HOST:
     case AQUA_MEMORY_DEVICE:
-      return Map(bytes, Descriptor(-1), OnUnmap::kScrub);
+      AQUA_RETURN_IF_ERROR(CheckAvailable(bytes));
+      return Map(bytes, Descriptor(-1), OnUnmap::kNothing);
     case AQUA_MEMORY_SHARED: {
+      AQUA_RETURN_IF_ERROR(CheckAvailable(bytes));
       Result<Descriptor> fd = MakeSharedFile(bytes);
       AQUA_RETURN_IF_ERROR(fd.status());
       return Map(bytes, std::move(fd).value(), OnUnmap::kScrub);
@@ -161,7 +180,7 @@ Result<std::unique_ptr<Memory>> ImportMemory(int32_t kind, int fd, int64_t bytes
   if (own.get() < 0) {
     return AQUA_ERROR(AQUA_UNAVAILABLE, "cannot duplicate a descriptor: %s", std::strerror(errno));
   }
-  return Map(bytes, std::move(own), OnUnmap::kLeave);
+  return Map(bytes, std::move(own), OnUnmap::kNothing);
 }
 
 Status ReadBytes(const Part& part, int64_t offset, int64_t bytes, void* into) {
@@ -171,6 +190,11 @@ Status ReadBytes(const Part& part, int64_t offset, int64_t bytes, void* into) {
 
 Status WriteBytes(const Part& part, int64_t offset, int64_t bytes, const void* from) {
   std::memcpy(part.base + offset, from, static_cast<size_t>(bytes));
+  return {};
+}
+
+Status ZeroBytes(const Part& part, int64_t offset, int64_t bytes) {
+  std::memset(part.base + offset, 0, static_cast<size_t>(bytes));
   return {};
 }
 

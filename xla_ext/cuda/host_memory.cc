@@ -9,11 +9,11 @@
 
 #include <cerrno>
 #include <cstdint>
-#include <cstdio>
 #include <cstring>
 #include <memory>
 #include <utility>
 
+#include "core/machine.h"
 #include "core/status.h"
 #include "core/store.h"
 #include "cuda/runtime.h"
@@ -32,23 +32,6 @@ constexpr int kSeals = F_SEAL_SHRINK | F_SEAL_GROW | F_SEAL_SEAL;
   AQUA_ERROR(errno == ENOMEM || errno == EMFILE ? AQUA_EXHAUSTED : AQUA_UNAVAILABLE,        \
              "%s of %lld bytes: errno %d (%s)", (what), static_cast<long long>(bytes), errno, \
              std::strerror(errno))
-
-// Page-locked memory is taken at once and is never swapped out: where there is not as much, the
-// kernel would end some process to find it.
-Status CheckAvailable(int64_t bytes) {
-  std::FILE* const file = std::fopen("/proc/meminfo", "re");
-  if (file == nullptr) return {};  // then CUDA has to say it
-  char line[128];
-  long long available = -1;
-  while (available < 0 && std::fgets(line, sizeof(line), file) != nullptr) {
-    (void)std::sscanf(line, "MemAvailable: %lld kB", &available);
-  }
-  (void)std::fclose(file);
-  if (available < 0 || bytes / 1024 < available) return {};
-  return AQUA_ERROR(AQUA_EXHAUSTED,
-                    "%lld bytes of page-locked memory: the machine has %lld KiB left",
-                    static_cast<long long>(bytes), available);
-}
 
 class PinnedMemory final : public Memory {
  public:

@@ -81,15 +81,22 @@ Status LoadKernels() {
   return {};
 }
 
-// On a stream of its own: the null stream would wait for others of its kind.
-Status CopyNow(int device, void* target, const void* source, int64_t bytes) {
+// Enqueues what `enqueue(stream)` does and waits for it. On a stream of its own: the null stream
+// would wait for others of its kind.
+template <typename Enqueue>
+Status DoNow(int device, Enqueue&& enqueue) {
   const DeviceScope scope(device);
   Result<Stream> made = MakeStream();
   if (!made.ok()) return made.status();
   const Stream stream = std::move(made).value();
-  AQUA_RETURN_IF_CUDA_ERROR(cudaMemcpyAsync(target, source, static_cast<size_t>(bytes),
-                                            cudaMemcpyDefault, stream.get()));
+  AQUA_RETURN_IF_CUDA_ERROR(enqueue(stream.get()));
   return AQUA_CUDA_STATUS(cudaStreamSynchronize(stream.get()));
+}
+
+Status CopyNow(int device, void* target, const void* source, int64_t bytes) {
+  return DoNow(device, [&](cudaStream_t stream) {
+    return cudaMemcpyAsync(target, source, static_cast<size_t>(bytes), cudaMemcpyDefault, stream);
+  });
 }
 
 }  // namespace
@@ -131,6 +138,17 @@ Status WriteBytes(const Part& part, int64_t offset, int64_t bytes, const void* f
   if (part.device != kHostDevice) return CopyNow(part.device, part.base + offset, from, bytes);
   std::memcpy(part.base + offset, from, static_cast<size_t>(bytes));
   return {};
+}
+
+Status ZeroBytes(const Part& part, int64_t offset, int64_t bytes) {
+  std::byte* const base = part.base + offset;
+  const size_t size = static_cast<size_t>(bytes);
+  if (part.device == kHostDevice) {
+    std::memset(base, 0, size);
+    return {};
+  }
+  return DoNow(part.device,
+               [&](cudaStream_t stream) { return cudaMemsetAsync(base, 0, size, stream); });
 }
 
 }  // namespace aqua
