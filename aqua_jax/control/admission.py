@@ -67,7 +67,8 @@ class Admission:
         device = self._memory.device
         slice_.available = device.free_count - self._shaper.growth_of_all(running)
         slice_.incoming = device.pending_count + self._shedder.leaving
-        slice_.incoming += sum(self._gives_up(session, slice_) for session in finishing)
+        # All that they hold: `leaving` counts none of it.
+        slice_.incoming += sum(self._memory.held(session) for session in finishing)
 
     @property
     def may_bring_back(self) -> bool:
@@ -157,6 +158,7 @@ class Admission:
     ) -> bool:
         """True when pages and a lane for `session` are on their way, with or without victims."""
         short = need - max(slice_.available, 0) - slice_.incoming
+        asked_before = dict(slice_.shed), slice_.incoming
         if short > 0 and self._memory.attends_away:
             may_leave = self._spent_behind(session, slice_)
             displaced = (v for v in may_leave if self._policy.may_displace(session, v))
@@ -164,6 +166,7 @@ class Admission:
         if short > 0:
             victims = self._page_victims(session, short, slice_)
             if not victims:
+                slice_.shed, slice_.incoming = asked_before  # nobody sheds for nothing
                 return False
             for victim in victims:
                 slice_.incoming += self._gives_up(victim, slice_)
@@ -171,6 +174,7 @@ class Admission:
         elif not self._stage.has_lane:
             victim = self._lane_victim(session, slice_)
             if victim is None:
+                slice_.shed, slice_.incoming = asked_before
                 return False
             self._stage.pause(victim)
             if need <= slice_.available and self._has_rows(session, slice_):

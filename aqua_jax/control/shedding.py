@@ -37,7 +37,10 @@ class Shedder:
 
     @property
     def leaving(self) -> int:
-        """Device pages that turn FREE once copies in flight have completed."""
+        """Device pages that turn FREE once copies in flight have completed.
+
+        Of sessions with a lane and paused ones: all that others have they give up anyway.
+        """
         if not self._memory.attends_away:
             return 0
         on_device = (*self._stage.running.values(), *self._stage.paused.values())

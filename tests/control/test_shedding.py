@@ -158,6 +158,42 @@ def test_the_slots_kept_are_summed_once_for_all_long_ones_that_wait(
     assert sorted(asked) == sorted(table.controller.sessions)
 
 
+def test_nobody_is_evicted_for_pages_that_come_with_the_end_of_a_long_one() -> None:
+    """Its last step is in flight, pages of it are being shed, and two others grow."""
+    table = desk(pool_pages=12, steps_contended=4, quantum_tokens=1000, prefill_quantum_tokens=1000)
+    long, *_ = sessions = [table.submit(40, 15), table.submit(4, 21), table.submit(4, 21)]
+    finishing_while_shedding = 0
+    for number in range(60):
+        runs = table.decide().batch is not None
+        finishing = long.lane < 0 and long.state is types.State.RUNNING
+        finishing_while_shedding += finishing and table.memory.leaving(long) > 0
+        while table.in_flight > runs:  # one slice stays in flight
+            table.observe()
+        if number % 2 == 0 or not runs:
+            table.land()
+    assert finishing_while_shedding > 0
+    assert [len(session.emitted) for session in sessions] == [15, 21, 21]
+    assert table.controller.counters.preemptions == 0
+
+
+def test_nobody_sheds_for_one_that_could_not_be_let_in_all_the_same() -> None:
+    shed = []
+    for too_long in (False, True):
+        table = desk(
+            pool_pages=16, tiers={"peer": 8}, chunk_units=16, chunks_max=1, quantum_tokens=8
+        )
+        table.submit(20, 40)
+        table.round()
+        long = table.submit(50, 30)
+        table.rounds(3)
+        if too_long:
+            table.submit(60, 1)
+        table.decide()
+        assert long.state is types.State.RUNNING
+        shed.append(table.memory.attended(long) + table.memory.leaving(long))
+    assert shed[0] == shed[1] > 0
+
+
 def test_a_request_that_all_memory_cannot_hold_is_refused_with_the_way_out() -> None:
     controller = desk(tiers={"peer": 2, "host": 3}).controller
     controller.check_fits(desks.make_request(50, 3))  # 13 pages
