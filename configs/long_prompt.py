@@ -4,13 +4,19 @@ Command: `python -m aqua_jax.run --config=configs/long_prompt.py --workdir=out/l
 Time: 100 s on 2 cores. Hardware: any CPU with the native library; what is emulated comes first.
 Expect (emulated): the same token ids in every arm, no preemption, nothing recomputed; the time per
 token, one of which stands for 4, is 49 ms where all fits, 144 with half at a peer, 720 with half at
-the host; the first token comes within 10 % of where all fits.
+the host. Times of first tokens, 10 % apart, are lower bounds and no forecast.
 
 One prompt of 128k tokens at Llama-3.1-8B on an H100 that has 8 GiB for its 16 GiB of KV. While it
 is prefilled its oldest pages are copied out beside the slices, then read where they are. A step
-reads 8 GiB of them: 24 ms over NVLink, 169 over PCIe; prefill reads them once for 8k tokens, so
-even the host holds it up by little. With short requests of another client beside it, which have
-their first tokens within 2 s: `--config=configs/long_prompt.py:beside`.
+reads 8 GiB of them: 24 ms over NVLink, 169 over PCIe.
+
+Prefill is taken to run at 0.6 of the rate of tensor cores, and to bring each page that is away over
+its link once for 8k tokens. That asks for an attention kernel that keeps a page for all rows of a
+chunk. The CUDA kernel here does not do that yet: it reads the page again for every two rows of this
+model, and uses no tensor cores. So nothing here says how long a prompt waits for its first token
+with the kernel that there is, least of all behind PCIe; only what such a kernel could reach.
+With short requests of another client beside it, which on the same assumption have their first
+tokens within 2 s: `--config=configs/long_prompt.py:beside`.
 """
 
 from __future__ import annotations
@@ -132,6 +138,10 @@ def _derivation() -> str:
         f" (2 x 8e9, and attention over half a prompt) / ({flop})",
         "  away     every page attended away crosses its link in each step, and once for each"
         f" {CHUNK_TOKENS // 1024}k tokens of prefill; nothing hides it:",
+        "           For prefill that is a lower bound: it asks for an attention kernel that brings a page"
+        " over once a chunk,",
+        "           on tensor cores, which the CUDA kernel here does not do yet. First-token times"
+        " are no forecast.",
     ]
     lines += [
         f"           {name} {link.bytes_per_second / 1e9:.0f} GB/s, {away_bytes / types.GIB:.1f}"

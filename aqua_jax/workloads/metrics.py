@@ -75,8 +75,8 @@ ARM: Mapping[str, Metric] = {
     "attended_bytes.*": Metric(
         "Attended away",
         "bytes",
-        "bytes that slices read in this tier, where the pages were: each page once a decode step "
-        "and once a prefill program; present when there were any",
+        "bytes that slices read in this tier, where the pages were: each page that they see once a "
+        "decode step and, at the least, once a prefill program; present when there were any",
     ),
     "copies.count": Metric("Copies", "", "batches of pages copied between tiers"),
     "copies.bytes_p50": Metric("Copy size p50", "bytes", "median bytes of a copy"),
