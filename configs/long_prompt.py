@@ -138,10 +138,10 @@ def _derivation() -> str:
         f" (2 x 8e9, and attention over half a prompt) / ({flop})",
         "  away     every page attended away crosses its link in each step, and once for each"
         f" {CHUNK_TOKENS // 1024}k tokens of prefill; nothing hides it:",
-        "           For prefill that is a lower bound: it asks for an attention kernel that brings a page"
-        " over once a chunk,",
-        "           on tensor cores, which the CUDA kernel here does not do yet. First-token times"
-        " are no forecast.",
+        "           For prefill that is a lower bound: it asks for an attention kernel that brings"
+        " a page over once a",
+        "           chunk, on tensor cores, which the CUDA kernel here does not do yet. First-token"
+        " times are no forecast.",
     ]
     lines += [
         f"           {name} {link.bytes_per_second / 1e9:.0f} GB/s, {away_bytes / types.GIB:.1f}"

@@ -109,6 +109,7 @@ def test_short_requests_beside_it_are_served() -> None:
 def test_the_derivation_says_what_is_emulated() -> None:
     derivation = arms()["peer"].report.derivation
     for text in (
+        "For prefill that is a lower bound",
         "does not do yet. First-token times are no forecast.",
         "5.97 ms",
         "48.9 ns",
