@@ -3,9 +3,10 @@
 Knows: pools and arenas of made-up pages, movers, bare copies. Does not know:
 sessions, policy, how decoding beside copies is measured (`overlap_bench.py`).
 
-What is compared moves the same bytes between the same two arrays in plans of
-`plan_bytes`, eight in a row as they follow one another in service, from the
-first submission to the last completion. All are measured in turn, the order
+What is compared moves the same bytes of the same pool in plans of `plan_bytes`,
+eight in a row as they follow one another in service, from the first submission
+to the last completion. The arena is the one that a run with that mover has in
+host memory; memcpy has the ffi mover's. All are measured in turn, the order
 turned round every time; shares and ratios are medians of those of each turn.
 """
 
@@ -27,7 +28,7 @@ from jax.sharding import SingleDeviceSharding
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import errors, types
 from aqua_jax.experiments import layer_copies, overlap_bench
-from aqua_jax.memory import arenas, bare_copy, native, paged
+from aqua_jax.memory import arenas, bare_copy, native, native_arenas, paged
 from aqua_jax.memory.movers import base, ffi, xla
 
 KIB = 1024
@@ -109,7 +110,7 @@ class TransferBenchmark:
 
 
 class _Rig:
-    """A pool, an arena in host memory, and everything that can copy between the two.
+    """A pool, arenas in host memory, and everything that can copy between pool and arena.
 
     A plan's runs go out in one order and come to lie in the opposite one, so that no two of
     them are neighbours on both sides.
@@ -125,21 +126,24 @@ class _Rig:
         sharding = SingleDeviceSharding(jax.devices()[0])
         self._clock = clocks.MonotonicClock()
         self._pool = paged.PagedPool(_POOL, pages + 1, shape, jnp.float32, sharding=sharding)
-        self._arena = arenas.HostArena(_ARENA, pages, shape, jnp.float32, sharding=sharding)
         self._layers = layer_copies.LayerCaches(
             _LAYERS, pages + 1, layer_shape, dtype=jnp.float32, sharding=sharding
         )
         library = native.load()
-        stores = {_POOL: self._pool, _ARENA: self._arena}
+        self._array = arenas.HostArena(_ARENA, pages, shape, jnp.float32, sharding=sharding)
+        self._arena = native_arenas.NativeArena(
+            _ARENA, pages, shape, jnp.float32, pool_sharding=sharding, library=library
+        )
         self._bare = bare_copy.BareCopy(library)
-        self._xla = xla.XlaMover(stores, self._clock)
+        self._xla = xla.XlaMover({_POOL: self._pool, _ARENA: self._array}, self._clock)
+        stores = {_POOL: self._pool, _ARENA: self._arena}
         self._ffi = ffi.FfiMover(stores, self._clock, library=library, threads=wanted.threads)
 
     def __enter__(self) -> _Rig:
         return self
 
     def __exit__(self, *_: object) -> None:
-        for part in (self._ffi, self._xla, self._pool, self._arena):
+        for part in (self._ffi, self._xla, self._pool, self._arena, self._array):
             part.close()
 
     def measure(self, *, run_pages: int) -> dict[str, Any]:

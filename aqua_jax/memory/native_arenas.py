@@ -111,6 +111,12 @@ class NativeArena:
             )
         return self._handle
 
+    @property
+    def addresses(self) -> tuple[int, ...]:
+        """Where slot 0 of each part begins. Raises InternalError once closed."""
+        self.check_integrity()
+        return self._bases()
+
     def export(self) -> int:
         """A descriptor of its memory, which the caller owns: to send over a Unix socket, to close.
 
@@ -172,16 +178,19 @@ class NativeArena:
         self._library.store_slot(self.handle)
 
     def _register(self, ordinal: int) -> int:
-        address = self._library.memory_address(self._memory)
-        parts = self._partition.parts
+        bases = self._bases()
         return self._library.store_register(
             self.label,
-            [address + part * self._stride for part in range(parts)],
-            devices=[ordinal] * parts,
+            bases,
+            devices=[ordinal] * len(bases),
             pages=self.slots,
             page_bytes=self._part_bytes,
             memory=self._memory,
         )
+
+    def _bases(self) -> tuple[int, ...]:
+        first = self._library.memory_address(self._memory)
+        return tuple(first + part * self._stride for part in range(self._partition.parts))
 
     def _read(self, part: int, index: int) -> np.ndarray:
         data = self._library.store_read(self.handle, part=part, page=index)

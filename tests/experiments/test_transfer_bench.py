@@ -10,7 +10,8 @@ import pytest
 
 from aqua_jax.control import errors
 from aqua_jax.experiments import transfer_bench
-from aqua_jax.memory import native
+from aqua_jax.memory import arenas, native, native_arenas
+from aqua_jax.memory.movers import ffi, xla
 from tests.experiments import test_overlap_bench
 
 SMALL = transfer_bench.TransferBenchmark(
@@ -39,6 +40,29 @@ def test_every_row_has_both_directions_by_every_way() -> None:
             assert min(rates.values()) > 0
         for title in ("ffi_share", "ffi_over_xla"):
             assert min(row[title].values()) > 0
+
+
+@needs_native
+def test_each_mover_has_the_host_memory_that_a_run_gives_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given: dict[str, Any] = {}
+
+    def note(mover: Any) -> None:
+        made = mover.__init__
+
+        def init(self: Any, stores: Any, *rest: Any, **settings: Any) -> None:
+            given[mover.__name__] = type(stores[1])
+            made(self, stores, *rest, **settings)
+
+        monkeypatch.setattr(mover, "__init__", init)
+
+    note(ffi.FfiMover)
+    note(xla.XlaMover)
+    before = native.load().memory_live_bytes()
+    assert len(list(dataclasses.replace(SMALL, page_kib="8", run_pages="").rows())) == 1
+    assert given == {"FfiMover": native_arenas.NativeArena, "XlaMover": arenas.HostArena}
+    assert native.load().memory_live_bytes() == before
 
 
 @needs_native

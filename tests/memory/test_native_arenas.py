@@ -92,6 +92,8 @@ def test_neighbouring_slots_are_neighbours_in_every_part() -> None:
         for slot in range(4):
             data = library.store_read(arena.handle, part=part, page=slot)
             assert bytes(data) == heads[slot].tobytes()
+        # What `addresses` says it is: slot after slot.
+        assert ctypes.string_at(arena.addresses[part], heads.nbytes) == heads.tobytes()
     arena.close()
 
 
