@@ -30,6 +30,7 @@ _ENDED, _LEAVING = types.State.ENDED, types.State.LEAVING
 
 ControllerSettings = slices.ControllerSettings
 
+_OUTS_FAILED_MAX = 8  # copies out of a long session failed in a row before it is given up
 _LIKELY_VICTIM = 0.5  # of its quantum used: worth copying out ahead
 
 
@@ -224,8 +225,13 @@ class Controller:
         self.counters.overrun_tokens += overrun_tokens
         return emissions
 
-    def copied(self, completion: types.Completion, now: float) -> None:
-        """Takes in a completed copy: arrivals run, departures are away, failures recompute."""
+    def copied(self, completion: types.Completion, now: float) -> list[types.Session]:
+        """Takes in a completed copy: arrivals run, departures are away, failures recompute.
+
+        Returns long sessions whose copies out fail again and again: no schedule can run them.
+        The caller ends them.
+        """
+        given_up = []
         failed = completion.error is not None
         self.counters.copy_errors += failed
         for arrived in self.memory.finish(completion.ticket, ok=not failed):
@@ -242,6 +248,11 @@ class Controller:
                 self._stage.arrived(session)
             elif session.long:
                 self.memory.settle_shed(session)
+            if session.long and arrived.direction == "out":
+                session.outs_failed = session.outs_failed + 1 if failed else 0
+                if session.outs_failed >= _OUTS_FAILED_MAX:
+                    given_up.append(session)
+        return given_up
 
     def lose_all(self, now: float) -> None:
         """Pool and arenas were rebuilt: every session that had state recomputes."""

@@ -129,6 +129,7 @@ class Session:
     vtime: float = 0.0  # virtual time: weighted service over weight
     served: float = 0.0  # weighted service since it got its lane, or since its prefill ended
     vtime_at_join: float = 0.0  # its vtime when it last got its lane
+    outs_failed: int = 0  # copies of its pages off the device that failed, in a row
     fragile: bool = False  # lost its state and has emitted nothing since
     known_at_join: int = 0  # its planned_known then
     service: float = 0.0  # weighted service in all

@@ -18,6 +18,7 @@ import contextlib
 import dataclasses
 import heapq
 import itertools
+import math
 import queue
 import threading
 import time
@@ -33,6 +34,7 @@ from aqua_jax.engine import pace, protocols, requests, streams, usage
 _T = TypeVar("_T")
 
 _WAIT_SECONDS_MAX = 1.0
+_RETRY_SECONDS = 0.02  # after a refused copy, unless something happens before
 _FAILURES_MAX = 3  # dispatches failed in a row before the living sessions are given up
 
 
@@ -109,6 +111,7 @@ class Engine:
         self._flights: collections.deque[_Flight] = collections.deque()
         self._copies: dict[int, _CopyFlight] = {}
         self._changed = False  # something happened since the last decision
+        self._retry_at = math.inf  # then it is worth deciding again though nothing happened
         self._draining = False
         self._failures = 0
         self._last_finish = clock.now()
@@ -164,7 +167,7 @@ class Engine:
         second). True when anything was done.
         """
         done = self._take_inbox() | self._expire() | self._take_copies() | self._take_slices()
-        self._changed |= done
+        self._changed |= done or self._retry_due()
         if self._changed and self._dispatch_due():
             self._dispatch()
             return True
@@ -265,8 +268,8 @@ class Engine:
             flight = self._copies.pop(completion.ticket)
             now = self.clock.now()
             self.observer.copy_done(flight.copy, completion, flight.submitted_at, now)
-            self._timed(self.controller.copied, completion, now)
-            self._changed = True
+            for session in self._timed(self.controller.copied, completion, now):
+                self._end(session, "error", completion.error)
         return bool(completions)
 
     def _take_slices(self) -> bool:
@@ -381,6 +384,8 @@ class Engine:
             self._copies[ticket.id] = _CopyFlight(ticket, copy, self.clock.now())
         # Only now: a failure gives up a session's pages, which other copies may be about to use.
         self._take_completions([types.Completion(t.id, 0, 0.0, error) for t, error in refused])
+        if refused:  # at once it would be refused again
+            self._retry_at = self.clock.now() + _RETRY_SECONDS
 
     def _timed(self, call: Callable[..., _T], *args: Any) -> _T:
         """What the controller answers; its host seconds count for the next dispatch."""
@@ -391,9 +396,15 @@ class Engine:
 
     # -- waiting -----------------------------------------------------------------------------
 
+    def _retry_due(self) -> bool:
+        due = self._retry_at <= self.clock.now()
+        if due:
+            self._retry_at = math.inf
+        return due
+
     def _wait(self, until: float | None) -> None:
         now = self.clock.now()
-        wake_at = [now + _WAIT_SECONDS_MAX]
+        wake_at = [now + _WAIT_SECONDS_MAX, self._retry_at]
         if until is not None:
             wake_at.append(until)
         if self._deadlines:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from aqua_jax.control import types
+from aqua_jax.control import errors, types
 from aqua_jax.control.policies import base, cfs
 from aqua_jax.engine import streams
 from aqua_jax.simulation import toy
@@ -137,6 +137,42 @@ def test_who_never_reads_holds_up_no_long_session_that_came_later(unread: list[i
     bench.run_until(lambda: later.ended, steps_max=300)
     assert got == toy.expected_tokens(request)
     assert len(sessions) == len(unread)
+
+
+@pytest.mark.parametrize("faults", [toy.ToyFaults(refuse=1.0), toy.ToyFaults(fail=1.0)])
+def test_a_long_session_on_a_dead_link_ends_with_its_error_and_lets_the_others_run(
+    faults: toy.ToyFaults,
+) -> None:
+    bench = benches.Bench(
+        benches.Scenario(pool_pages=17, tier_pages=(30,), attends_away=True, faults=faults)
+    )
+    long, short = (bench.engine.submit(toy.request([1] * units, 8)) for units in (100, 20))
+    bench.run_until(lambda: long.ended and short.ended, steps_max=200)
+    assert (long.reason, type(long.error)) == ("error", errors.MoveError)
+    assert "on purpose" in str(long.error)
+    assert short.read() == toy.expected_tokens(toy.request([1] * 20, 8))
+    assert bench.controller.counters.copy_errors < 20
+    bench.run_until(lambda: bench.engine.idle)
+    bench.check_all_free()
+
+
+def test_a_long_session_waits_out_a_link_that_refuses_for_a_while(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    bench = benches.Bench(benches.Scenario(pool_pages=17, tier_pages=(30,), attends_away=True))
+    submit, refused_at = bench.mover.submit, list[float]()
+
+    def refuse_at_first(*args: Any) -> Any:
+        if len(refused_at) < 7:
+            refused_at.append(bench.clock.now())
+            raise errors.MoveError("too many tickets")
+        return submit(*args)
+
+    monkeypatch.setattr(bench.mover, "submit", refuse_at_first)
+    stream = bench.engine.submit(toy.request([1] * 100, 8))
+    bench.run_until(lambda: stream.ended, steps_max=200)
+    assert stream.read() == toy.expected_tokens(toy.request([1] * 100, 8))
+    assert len(set(refused_at)) == 7  # each time the engine waited
 
 
 def test_a_tenant_that_floods_leaves_the_other_its_half() -> None:
