@@ -126,6 +126,7 @@ Result<std::shared_ptr<Store>> StoreTable::Register(std::string label, std::vect
   }
   *free_slot = store;
   ++next_handle_;
+  ++version_;
   return store;
 }
 
@@ -167,6 +168,7 @@ Status StoreTable::Retire(int32_t handle) {
   store = found->second;
   store->retired = true;
   slots_[store->slot] = nullptr;
+  ++version_;
   Forget(*store);
   return {};
 }

@@ -68,11 +68,14 @@ class StoreTable {
   std::pair<std::shared_ptr<Store>, int> FindPart(const void* base) const;
   bool WasRegistered(int32_t handle) const;  // live or retired
   Status Retire(int32_t handle);
+  // Another one after every registration and retirement: what was found may be kept till then.
+  uint64_t version() const { return version_.load(std::memory_order_acquire); }
 
  private:
   void Forget(const Store& store);  // with mutex_ held
 
   mutable std::mutex mutex_;
+  std::atomic<uint64_t> version_{0};
   int32_t next_handle_ = 1;
   std::unordered_map<int32_t, std::shared_ptr<Store>> live_;
   std::unordered_map<const void*, std::pair<std::shared_ptr<Store>, int>> by_base_;

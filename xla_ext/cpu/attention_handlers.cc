@@ -2,11 +2,8 @@
 //
 // Knows: XLA's buffers and its threads. Does not know: how attention is computed (attention/).
 //
-// (pool, layer int32[], tables int32[R, M], positions int32[R], queries [R, K, G, D],
-//  keys [R, K, D], values [R, K, D]) -> (pool, attended [R, K, G, D])
-//
-// Attributes: window int64, 0: none; scale float32, of the scores; lanes int64, if given: floats in
-// a vector, for tests (attention/kernel.h).
+// Operands as in attention/operands.h. One attribute more, lanes int64, if given: floats in a
+// vector, for tests (attention/kernel.h).
 //
 // The pool is aliased: the rows' keys and values are written into their pages first, so a row
 // attends to itself and to those of the same call. Rows of prefill that are neighbours and share
@@ -14,12 +11,11 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
-#include <initializer_list>
 #include <memory>
-#include <optional>
 #include <string>
 #include <utility>
 
+#include "attention/operands.h"
 #include "attention/task.h"
 #include "core/process.h"
 #include "xla/ffi/api/ffi.h"
@@ -28,8 +24,6 @@ namespace aqua {
 namespace {
 
 namespace ffi = xla::ffi;
-
-using Ints = ffi::Buffer<ffi::S32>;
 
 ffi::Future Done() {
   ffi::Promise promise;
@@ -49,62 +43,14 @@ ffi::Future Failed(const Status& status) {
   return future;
 }
 
-std::optional<ElementType> TypeOf(ffi::DataType type) {
-  if (type == ffi::DataType::F32) return ElementType::kFloat32;
-  if (type == ffi::DataType::BF16) return ElementType::kBfloat16;
-  return std::nullopt;
-}
-
-bool HasShape(ffi::AnyBuffer buffer, std::initializer_list<int64_t> expected) {
-  const auto dimensions = buffer.dimensions();
-  return std::equal(dimensions.begin(), dimensions.end(), expected.begin(), expected.end());
-}
-
-struct Operands {
-  ffi::AnyBuffer pool;
-  Ints layer, tables, positions;
-  ffi::AnyBuffer queries, keys, values, pool_out, attended;
-  int64_t window;
-  float scale;
-  int64_t lanes;
-};
-
 // The call that the operands make, or how they do not fit together.
-Result<AttentionCall> CallOf(const Operands& given, bool share_loads) {
-  const auto pool = given.pool.dimensions(), tables = given.tables.dimensions();
-  const auto queries = given.queries.dimensions();
-  if (pool.size() != 6 || tables.size() != 2 || queries.size() != 4 || pool[2] != 2) {
-    return AQUA_ERROR(AQUA_INVALID,
-                      "expected a pool [pages, layers, 2, page_tokens, kv_heads, head_dim], tables "
-                      "[rows, table_pages], queries [rows, kv_heads, group, head_dim]");
-  }
+Result<AttentionCall> CallOf(const Operands& given, int64_t lanes, bool share_loads) {
+  const Result<AttentionShape> shape = ShapeOf(given);
+  if (!shape.ok()) return shape.status();
+  const bool is_float32 = given.pool.element_type() == ffi::DataType::F32;
   AttentionCall call{};
-  call.shape = AttentionShape{queries[0], tables[1], pool[0],    pool[1],      pool[3],
-                              pool[4],    queries[2], pool[5], given.window, given.scale};
-  const AttentionShape& shape = call.shape;
-  if (!HasShape(given.queries, {shape.rows, shape.kv_heads, shape.group, shape.head_dim}) ||
-      !HasShape(given.keys, {shape.rows, shape.kv_heads, shape.head_dim}) ||
-      !HasShape(given.values, {shape.rows, shape.kv_heads, shape.head_dim}) ||
-      !HasShape(given.attended, {shape.rows, shape.kv_heads, shape.group, shape.head_dim}) ||
-      tables[0] != shape.rows || given.positions.element_count() != size_t(shape.rows) ||
-      given.layer.element_count() != 1) {
-    return AQUA_ERROR(AQUA_INVALID,
-                      "operands of different sizes: expected %lld rows, %lld KV heads, head_dim "
-                      "%lld and one layer, as the queries and the pool have them",
-                      static_cast<long long>(shape.rows), static_cast<long long>(shape.kv_heads),
-                      static_cast<long long>(shape.head_dim));
-  }
-  const auto type = TypeOf(given.pool.element_type());
-  if (!type || given.queries.element_type() != given.pool.element_type() ||
-      given.keys.element_type() != given.pool.element_type() ||
-      given.values.element_type() != given.pool.element_type() ||
-      given.attended.element_type() != given.pool.element_type()) {
-    return AQUA_ERROR(AQUA_INVALID, "expected pool and rows all of float32 or all of bfloat16");
-  }
-  if (given.pool.untyped_data() != given.pool_out.untyped_data()) {
-    return AQUA_ERROR(AQUA_INVALID, "the pool is not aliased to the first result");
-  }
-  call.type = *type;
+  call.shape = shape.value();
+  call.type = is_float32 ? ElementType::kFloat32 : ElementType::kBfloat16;
   call.layer = given.layer.typed_data()[0];
   call.pool = static_cast<std::byte*>(given.pool.untyped_data());
   call.tables = given.tables.typed_data();
@@ -114,12 +60,13 @@ Result<AttentionCall> CallOf(const Operands& given, bool share_loads) {
   call.values = static_cast<const std::byte*>(given.values.untyped_data());
   call.attended = static_cast<std::byte*>(given.attended.untyped_data());
   call.share_loads = share_loads;
-  call.lanes = static_cast<int>(given.lanes);
+  call.lanes = static_cast<int>(lanes);
   return call;
 }
 
-ffi::Future Attend(ffi::ThreadPool threads, const Operands& given, bool share_loads) {
-  const Result<AttentionCall> call = CallOf(given, share_loads);
+ffi::Future Attend(ffi::ThreadPool threads, const Operands& given, int64_t lanes,
+                   bool share_loads) {
+  const Result<AttentionCall> call = CallOf(given, lanes, share_loads);
   if (!call.ok()) return Failed(call.status());
   auto made = AttentionTask::Make(call.value(), TheProcess().stores, threads.num_threads());
   if (!made.ok()) return Failed(made.status());
@@ -158,8 +105,8 @@ ffi::Future Handle(ffi::ThreadPool threads, ffi::AnyBuffer pool, Ints layer, Int
   }
   return Attend(threads,
                 Operands{pool, layer, tables, positions, queries, keys, values, *pool_out,
-                         *attended, *window, *scale, *lanes},
-                share_loads);
+                         *attended, *window, *scale},
+                *lanes, share_loads);
 }
 
 auto Binding() {

@@ -12,6 +12,7 @@
 
 #include "cuda/tests/emulated.h"
 // The kernels, after what stands in for a GPU.
+#include "cuda/arena_bases.h"
 #include "cuda/attention_kernel.cuh"
 
 namespace aqua {
@@ -314,6 +315,30 @@ bool CheckLost() {
   return is_right;
 }
 
+// Arenas are found once and kept, until a store comes or goes: a slot that another store has got
+// must not be read as the one before.
+bool CheckArenasAreFoundAnew() {
+  static std::byte memory[5][64];
+  StoreTable stores;
+  const auto add = [&](int at, int64_t page_bytes) {
+    return stores.Register("store", {{memory[at], 0}}, 64 / page_bytes, page_bytes, nullptr);
+  };
+  ArenaCache cache(&stores);
+  bool is_right = add(0, 16).ok() && add(1, 16).ok() && add(2, 32).ok();
+  const auto same = [&](const std::byte* in_slot_1) {
+    const ArenaBases kept = cache.Find(memory[0]), found = FindArenas(stores, memory[0]);
+    return std::memcmp(&kept, &found, sizeof(found)) == 0 && kept.base[1] == in_slot_1 &&
+           kept.pages[1] == (in_slot_1 == nullptr ? 0 : 4) && kept.pages[2] == 0;
+  };
+  is_right &= same(memory[1]) && same(memory[1]);
+  is_right &= stores.Retire(2).ok() && same(nullptr);
+  is_right &= add(3, 16).ok() && same(memory[3]);
+  is_right &= cache.Find(memory[4]).pages[1] == 0;  // a pool that is not registered
+  is_right &= add(4, 16).ok() && cache.Find(memory[4]).pages[1] == 4;
+  std::printf("%-28s %s\n", "arenas", is_right ? "found anew after a change: right" : "WRONG");
+  return is_right;
+}
+
 }  // namespace
 }  // namespace aqua
 
@@ -330,7 +355,7 @@ int main() {
       {"rows of two tables", 13, 24, 1, 16, 1, 2, 32, 0, true},
       {"rows of two tables, window", 9, 24, 2, 16, 1, 4, 128, 33, true},
   };
-  bool is_right = aqua::CheckLost();
+  bool is_right = aqua::CheckLost() & aqua::CheckArenasAreFoundAnew();
   for (const Case& shape : cases) {
     is_right &= aqua::Check<aqua::Float32>(shape);
     is_right &= aqua::Check<aqua::Bfloat16>(shape);

@@ -213,8 +213,9 @@ cudaError_t cudaGetDriverEntryPointByVersion(const char* name, void** function, 
                                              cudaDriverEntryPointQueryResult* why) {
   *why = cudaDriverEntryPointSuccess;
   *function = reinterpret_cast<void*>(uintptr_t{1});  // of the others nothing is called here
-  if (std::strcmp(name, "cuStreamWaitValue32") == 0) *function = reinterpret_cast<void*>(&WaitValue);
-  if (std::strcmp(name, "cuGetErrorName") == 0) *function = reinterpret_cast<void*>(&ErrorName);
+  const auto is = [name](const char* wanted) { return std::strcmp(name, wanted) == 0; };
+  if (is("cuStreamWaitValue32")) *function = reinterpret_cast<void*>(&WaitValue);
+  if (is("cuGetErrorName")) *function = reinterpret_cast<void*>(&ErrorName);
   return cudaSuccess;
 }
 
