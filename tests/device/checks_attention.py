@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -77,26 +77,23 @@ def check_a_chunk_of_one_session(place: places.Place) -> None:
 
 
 def check_pages_are_attended_where_they_are(place: places.Place) -> None:
-    """Pages of arenas, by their slots, give the bits that they would give in the pool."""
-    lengths = [100, 250]
-    rows, pages = _rows(lengths, 64, 4, "float32")
-    expected, _ = _attend(pages, rows, "decode")
-    for space in (DEVICE, HOST):
-        with place.scene(len(pages), pages.shape[1:], spaces=(space,)) as scene:
-            scene.pool.write(list(scene.pool.indices), pages[1:])
-            everything = list(range(1, len(pages)))
-            scene.copy(POOL, everything, space, everything)
-            arena = native_attention.Arena.of(place.library, scene.stores[space].handle, len(pages))
-            tables = rows.tables.copy()
-            for row, position in enumerate(rows.positions):
-                for page in range(0, position // PAGE_TOKENS, 2):  # its own stays in the pool
-                    entry = native_attention.arena_entry(arena, int(tables[row, page]))
-                    tables[row, page] = entry
-                    gone = rows.tables[row, page]
-                    scene.pool.write([gone], np.full((1, *pages.shape[1:]), np.nan, np.float32))
-            operands = [jnp.asarray(field) for field in rows._replace(tables=tables)]
-            (attended,) = scene.pool.run(_program("decode", 0), *operands)
-            assert np.array_equal(_bits(np.asarray(attended)), _bits(expected)), space
+    """Pages of arenas, by their slots, give the bits that they would give in the pool.
+
+    Rows of two sessions and of one, of every type, in decode and in prefill, with a window too.
+    """
+    chunk = range(240, 246) if place.tiny else range(1200, 1230)
+    for positions, shared, head_dim, window in (
+        ([100, 250], False, 64, 0),
+        ([100, 250], False, 128, 90),
+        (chunk, True, 64, 0),
+    ):
+        for dtype in LIMITS:
+            rows, pages = _rows(positions, head_dim, 4, dtype, shared=shared)
+            modes = ("decode", "prefill")
+            expected = {mode: _attend(pages, rows, mode, window=window)[0] for mode in modes}
+            for space, mode, attended in _attend_in_place(place, pages, rows, modes, window):
+                case = (space, mode, dtype, window, shared)
+                assert np.array_equal(_bits(attended), _bits(expected[mode])), case
 
 
 def check_a_page_that_is_nowhere(place: places.Place) -> None:
@@ -175,6 +172,33 @@ def _attend(
     after, attended = _program(mode, window)(pool, *map(jnp.asarray, rows))
     assert after.unsafe_buffer_pointer() == address, "the pool was copied"
     return np.asarray(attended), np.asarray(after)
+
+
+def _attend_in_place(
+    place: places.Place, pages: np.ndarray, rows: Rows, modes: Sequence[str], window: int
+) -> Iterator[tuple[int, str, np.ndarray]]:
+    """(space, mode, what the rows get) with every other page that no row writes there alone."""
+    written = set(rows.tables[np.arange(len(rows.positions)), rows.positions // PAGE_TOKENS])
+    leaving = np.zeros(rows.tables.shape, bool)
+    for row, position in enumerate(rows.positions):
+        for index in range(0, position // PAGE_TOKENS, 2):
+            leaving[row, index] = rows.tables[row, index] not in written
+    gone = np.unique(rows.tables[leaving])
+    nowhere = np.full((len(gone), *pages.shape[1:]), np.nan, pages.dtype)
+    with place.scene(len(pages), pages.shape[1:], pages.dtype, spaces=(DEVICE, HOST)) as scene:
+        scene.pool.write(list(scene.pool.indices), pages[1:])
+        everything = list(range(1, len(pages)))
+        for space in (DEVICE, HOST):
+            scene.copy(POOL, everything, space, everything)
+        scene.pool.write(gone.tolist(), nowhere)
+        for space in (DEVICE, HOST):
+            arena = native_attention.Arena.of(place.library, scene.stores[space].handle, len(pages))
+            first = native_attention.arena_entry(arena, 0)  # from there they count down
+            tables = np.where(leaving, first - rows.tables, rows.tables)
+            operands = [jnp.asarray(field) for field in rows._replace(tables=tables)]
+            for mode in modes:
+                (attended,) = scene.pool.run(_program(mode, window), *operands)
+                yield space, mode, np.asarray(attended)
 
 
 @functools.cache

@@ -11,7 +11,7 @@ import numpy as np
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import types
-from aqua_jax.loops import prompt, text
+from aqua_jax.loops import native_attention, prompt, text
 from aqua_jax.memory.movers import ffi
 from models import llama, shapes
 from tests.device import place as places
@@ -23,7 +23,10 @@ _SECONDS = 60.0
 
 
 def generate(place: places.Place, report: reports.Report) -> None:
-    """Tokens of sessions that ran through, against those of sessions that were paged out and in."""
+    """Tokens of sessions that ran through, against those of sessions whose pages moved about.
+
+    They were paged out and in, or attended in an arena.
+    """
     shape = shapes.DEMO if not place.tiny else shapes.TINY
     for dtype in ("float32",) if place.tiny else ("float32", "bfloat16"):
         model = llama.CausalLlama(shape, seed=1, dtype=jnp.dtype(dtype))
@@ -34,6 +37,10 @@ def generate(place: places.Place, report: reports.Report) -> None:
             paged = native.tokens(turns=turns)
             same = paged == through
             report.expect(f"{dtype}: tokens, paged every {turns} slices", same, f"{count} tokens")
+        for space in (DEVICE, HOST):
+            in_place = native.tokens(turns=2, attended_in=space)
+            name = f"{dtype}: tokens, full pages attended in the {places.KINDS[space]} arena"
+            report.expect(name, in_place == through and native.away > 0, f"{native.away} pages")
         native.close()
         gathered = _Host(place, model, "xla")
         others = gathered.tokens(turns=0)
@@ -70,6 +77,8 @@ class _Host:
         self._clock = clocks.MonotonicClock()
         self._sessions = 3 if place.tiny else 8
         self._pages_each = 8
+        self.away = 0  # pages attended in an arena in the last run
+        self._library = place.library
         pages = 2 * self._sessions * self._pages_each + 1
         limits = text.TextLimits(
             pages=pages, page_tokens=_PAGE_TOKENS, units_max=self._pages_each * _PAGE_TOKENS,
@@ -84,11 +93,13 @@ class _Host:
         self._mover.warm_up()
         self._runner.warm_up()
 
-    def tokens(self, *, turns: int) -> list[list[int]]:
+    def tokens(self, *, turns: int, attended_in: int = 0) -> list[list[int]]:
         """What each session says; with `turns`, all of them leave and return every so many slices.
 
+        attended_in: a space: then their full pages go there, and are attended there from then on.
         Pages are written over with NaN while nobody owns them.
         """
+        self.away = 0
         seats = [self._seat(index) for index in range(self._sessions)]
         for lane, seat in enumerate(seats):
             while seat.session.known - seat.session.cached > 1:
@@ -98,7 +109,9 @@ class _Host:
             running = [(lane, seat) for lane, seat in enumerate(seats) if not seat.session.reason]
             if not running:
                 break
-            if turns and number % turns == 0:
+            if attended_in and number % turns == 0:
+                self._move_full_pages(seats, attended_in)
+            elif turns and number % turns == 0:
                 self._move_away_and_back(seats, (DEVICE, HOST)[number % 2])
             self._slice(running, prefill=0, steps=8)
         return [seat.session.emitted for seat in seats]
@@ -138,15 +151,37 @@ class _Host:
         mine = [page for seat in seats for page in seat.pages]
         slots = list(range(len(mine)))
         self._submit(POOL, mine, space, slots)
-        nowhere = np.full((1, *self._runner.pool.page_shape), np.nan, self._runner.pool.dtype)
-        for page in mine:
-            self._runner.pool.write([page], nowhere)
+        self._write_over(mine)
         for seat in seats:
             shift = total if seat.pages[0] <= total else -total
             seat.pages = [page + shift for page in seat.pages]
             seat.joins = True
         self._submit(space, slots, POOL, [page for seat in seats for page in seat.pages])
         self._mover.fence(POOL)
+
+    def _move_full_pages(self, seats: Sequence[_Seat], space: int) -> None:
+        arena = self._stores[space]
+        self._runner.attend_in(
+            space, native_attention.Arena.of(self._library, arena.handle, arena.slots)
+        )
+        for seat in seats:
+            full = range(seat.session.cached // _PAGE_TOKENS)
+            leaving = [index for index in full if seat.pages[index] >= 0]
+            if not leaving:
+                continue
+            pages = [seat.pages[index] for index in leaving]
+            slots = list(range(self.away, self.away + len(pages)))
+            self._submit(POOL, pages, space, slots)
+            self._write_over(pages)
+            for index, slot in zip(leaving, slots, strict=True):
+                seat.pages[index] = types.away_entry(types.Place(space, slot))
+            self.away += len(pages)
+            seat.joins = True
+
+    def _write_over(self, pages: Sequence[int]) -> None:
+        nowhere = np.full((1, *self._runner.pool.page_shape), np.nan, self._runner.pool.dtype)
+        for page in pages:
+            self._runner.pool.write([page], nowhere)
 
     def _submit(
         self, source: int, sources: Sequence[int], target: int, targets: Sequence[int]

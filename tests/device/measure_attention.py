@@ -13,6 +13,7 @@ import numpy as np
 from aqua_jax.loops import attention, native_attention
 from tests.device import place as places
 from tests.device import report as reports
+from tests.device.place import DEVICE, HOST, POOL
 
 MIB, GB = 1 << 20, 1e9
 LAYERS, PAGE_TOKENS = 2, 16
@@ -27,6 +28,7 @@ class _Case(NamedTuple):
     head_dim: int = 128
     dtype: str = "bfloat16"
     prefill: bool = False
+    space: int = POOL  # where all pages are but those that rows write
 
 
 _CASES = (
@@ -37,9 +39,23 @@ _CASES = (
     _Case("decode, 64 rows of 1,024, float32", 64, 1024, group=1, dtype="float32"),
     _Case("prefill, 256 rows at 1,024", 256, 1024, prefill=True),
 )
+_AWAY_CASES = tuple(
+    case._replace(name=f"{case.name}, {where}", space=space)
+    for space, where in ((DEVICE, "in a device arena"), (HOST, "in pinned host memory"))
+    for case in (
+        _Case("decode, 64 rows of 1,024", 64, 1024),
+        _Case("decode, 1 row of 32,768", 1, 32768),
+        _Case("prefill, 256 rows at 1,024", 256, 1024, prefill=True),
+    )
+)
 _TINY_CASES = (
     _Case("decode, 4 rows of 64", 4, 64, 2, 2, 32),
     _Case("prefill, 8 rows at 64", 8, 64, 2, 2, 32, prefill=True),
+)
+_TINY_AWAY_CASES = tuple(
+    case._replace(name=f"{case.name}, space {space}", space=space)
+    for space in (DEVICE, HOST)
+    for case in _TINY_CASES
 )
 
 
@@ -48,7 +64,8 @@ def measure_attention(place: places.Place, report: reports.Report) -> None:
     ceiling = _copy_rate(place)
     report.measured("memory: a copy, read and written", ceiling / GB, "GB/s")
     for case in _TINY_CASES if place.tiny else _CASES:
-        rows, pool = _operands(case)
+        rows, pages = _operands(case)
+        pool = _random_pool(case, pages)
         native = native_attention.NativeAttention()
         program = jax.jit(_caller(native, case.prefill), donate_argnums=0)
         seconds, pool = _seconds(program, pool, rows, place)
@@ -62,10 +79,42 @@ def measure_attention(place: places.Place, report: reports.Report) -> None:
         program = jax.jit(_caller(gather, case.prefill), donate_argnums=0)
         gathered, _ = _seconds(program, pool, rows, place)
         report.measured(f"{case.name}: XLA gather", gathered / seconds, "times native")
+    for case in _TINY_AWAY_CASES if place.tiny else _AWAY_CASES:
+        _measure_in_place(case, place, report)
 
 
-def _operands(case: _Case) -> tuple[tuple[Any, ...], jax.Array]:
-    """(positions, tables, queries, keys, values) of random numbers, and the pool."""
+def _measure_in_place(case: _Case, place: places.Place, report: reports.Report) -> None:
+    """Pages attended in an arena; the rate counts each of their bytes once."""
+    (positions, tables, *vectors), pages = _operands(case)
+    page_shape = _page_shape(case)
+    with place.scene(pages, page_shape, jnp.dtype(case.dtype), spaces=(case.space,)) as scene:
+        store = scene.stores[case.space].handle
+        arena = native_attention.Arena.of(place.library, store, pages)
+        first_written = int(positions.min()) // PAGE_TOKENS
+        entries = np.array(tables)
+        entries[:, :first_written] = (
+            native_attention.arena_entry(arena, 0) - entries[:, :first_written]
+        )
+        rows = (positions, jnp.asarray(entries), *vectors)
+        native = native_attention.NativeAttention()
+        program = jax.jit(_caller(native, case.prefill), donate_argnums=0)
+        calls = 2 if place.tiny else 5
+        attended = jax.block_until_ready(scene.pool.run(program, *rows))
+        found = []
+        for _ in range(3):
+            started = time.perf_counter()
+            for _ in range(calls):
+                attended = scene.pool.run(program, *rows)
+            jax.block_until_ready(attended)
+            found.append((time.perf_counter() - started) / calls / LAYERS)
+    seconds = statistics.median(found)
+    away = _needed_bytes(case) * first_written * PAGE_TOKENS // case.context
+    report.measured(f"{case.name}: native", seconds * 1e6, "us", f"{away / MIB:.0f} MiB away")
+    report.measured(f"{case.name}: rate", away / seconds / GB, "GB/s", "of what is away, once")
+
+
+def _operands(case: _Case) -> tuple[tuple[Any, ...], int]:
+    """(positions, tables, queries, keys, values) of random numbers; how many pages there are."""
     in_table = -(-case.context // PAGE_TOKENS)
     block = attention.block_pages(PAGE_TOKENS)
     width = -(-in_table // block) * block
@@ -81,9 +130,17 @@ def _operands(case: _Case) -> tuple[tuple[Any, ...], jax.Array]:
     sizes = (case.rows, case.kv_heads, case.head_dim)
     queries = jax.random.normal(key, (*sizes[:2], case.group, case.head_dim), dtype)
     keys, values = jax.random.normal(key, (2, *sizes), dtype)
-    page = (LAYERS, 2, PAGE_TOKENS, case.kv_heads, case.head_dim)
-    pool = jax.random.normal(key, (sessions * in_table + 1, *page), dtype)
-    return (positions, jnp.asarray(tables), queries, keys, values), pool
+    pages = sessions * in_table + 1
+    return (positions, jnp.asarray(tables), queries, keys, values), pages
+
+
+def _random_pool(case: _Case, pages: int) -> jax.Array:
+    shape = (pages, *_page_shape(case))
+    return jax.random.normal(jax.random.key(2), shape, jnp.dtype(case.dtype))
+
+
+def _page_shape(case: _Case) -> tuple[int, ...]:
+    return (LAYERS, 2, PAGE_TOKENS, case.kv_heads, case.head_dim)
 
 
 def _caller(step: Any, prefill: bool) -> Any:
