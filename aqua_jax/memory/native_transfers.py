@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import atexit
 import dataclasses
+import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Sequence
@@ -29,6 +30,8 @@ from aqua_jax.memory import native_abi, native_library
 
 CLOSE_SECONDS = 10.0  # for copies under way, before what they touch is given up
 _TURN_SECONDS = 0.2  # how late a lost array may be noticed
+
+_log = logging.getLogger(__name__)
 
 Deliver = Callable[[native_abi.Completion], None]
 
@@ -99,11 +102,14 @@ class Transfers:
                 self._expected[ticket].token = token
 
     def abandon(self, ticket: int, why: str) -> None:
-        """The program that should have reached `ticket` will not run: it fails."""
+        """The program that should have reached `ticket` will not run: it fails.
+
+        One that was reached, or is complete, is left to what became of it.
+        """
         try:
             self._library.ticket_abandon(ticket, why)
         except errors.NativeError as error:
-            if error.code != native_abi.Code.STALE:  # else it has completed meanwhile
+            if error.code not in (native_abi.Code.STALE, native_abi.Code.INVALID):
                 raise
 
     def settle(self, wanted: Iterable[int], seconds: float) -> list[int]:
@@ -149,7 +155,10 @@ class Transfers:
             expected = self._expected.get(completion.ticket)
         if expected is None:
             return  # opened past this class, by a test of the library
-        expected.deliver(completion)
+        try:
+            expected.deliver(completion)
+        except Exception:  # one mover's; the others' tickets depend on this thread
+            _log.exception("the completion of native ticket %d was lost", completion.ticket)
         with self._changed:
             del self._expected[completion.ticket]
             self._changed.notify_all()
@@ -163,7 +172,13 @@ class Transfers:
             try:
                 token.block_until_ready()  # is ready: raises or returns
             except Exception as error:  # whatever took the array
-                self.abandon(ticket, f"its pool was lost before it was reached: {error}")
+                self._abandon_one(ticket, f"its pool was lost before it was reached: {error}")
             with self._changed:
                 if ticket in self._expected:
                     self._expected[ticket].token = None
+
+    def _abandon_one(self, ticket: int, why: str) -> None:
+        try:
+            self.abandon(ticket, why)
+        except errors.NativeError:  # the other tickets depend on this thread
+            _log.exception("native ticket %d could not be abandoned", ticket)

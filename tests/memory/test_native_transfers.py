@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterator
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 from aqua_jax.control import errors
@@ -96,3 +98,71 @@ def test_a_ticket_whose_array_is_lost_fails(
     assert "its pool was lost" in str(delivered[0].error)
     transfers.abandon(ticket, "once more")  # complete: nothing to abandon
     library.store_retire(handle, "test over")
+
+
+def test_a_ticket_that_was_reached_is_not_abandoned(
+    transfers: native_transfers.Transfers, arena: native_arenas.NativeArena
+) -> None:
+    """Its array may be lost while its copy is under way: the copy ends as it ends."""
+    with _under_way(transfers) as ticket:
+        transfers.abandon(ticket, "its pool is lost")
+        transfers.watch(ticket, parts.failing_token())
+        assert transfers.settle([ticket], 0.5) == [ticket]  # more than a turn of the thread
+    assert transfers.settle([ticket], 10) == []
+    assert len(_copy(transfers, arena)) == 1
+
+
+def test_a_deliverer_that_raises_costs_the_others_nothing(
+    transfers: native_transfers.Transfers,
+    arena: native_arenas.NativeArena,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def deliver(completion: native_abi.Completion) -> None:
+        raise RuntimeError(f"on purpose, {completion.bytes} bytes")
+
+    ticket = transfers.submit(
+        lambda: native.load().copy_open(arena.handle, arena.handle, sources=[0], targets=[1]),
+        deliver,
+    )
+    assert transfers.settle([ticket], 10) == []
+    assert f"on purpose, {parts.PAGE_BYTES} bytes" in caplog.text
+    assert len(_copy(transfers, arena)) == 1
+
+
+def test_a_ticket_that_cannot_be_abandoned_costs_the_others_nothing(
+    transfers: native_transfers.Transfers,
+    arena: native_arenas.NativeArena,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def refuse(ticket: int, why: str) -> None:
+        raise errors.NativeError("INTERNAL: on purpose", code=native_abi.Code.INTERNAL)
+
+    with _under_way(transfers) as ticket, monkeypatch.context() as patch:
+        patch.setattr(native.load(), "ticket_abandon", refuse)
+        transfers.watch(ticket, parts.failing_token())
+        assert transfers.settle([ticket], 0.5) == [ticket]
+        assert "INTERNAL: on purpose" in caplog.text
+        assert len(_copy(transfers, arena)) == 1
+    assert transfers.settle([ticket], 10) == []
+
+
+@contextlib.contextmanager
+def _under_way(transfers: native_transfers.Transfers) -> Iterator[int]:
+    """A ticket that waits for no pool, and is not complete before the block is left.
+
+    It copies to the page of another, which waits for a pool that never gets there.
+    """
+    library, memory = native.load(), np.zeros(2, np.uint8)
+    store = library.store_register(
+        "gate", [memory.ctypes.data], devices=[-1], pages=2, page_bytes=1
+    )
+    never = library.copy_open(store, store, sources=[0], targets=[1], pool=store)
+    ticket = transfers.submit(
+        lambda: library.copy_open(store, store, sources=[0], targets=[1]), lambda _: None
+    )
+    try:
+        yield ticket
+    finally:
+        library.ticket_abandon(never, "test over")
+        library.store_retire(store, "test over")
