@@ -288,7 +288,9 @@ class Backing:
     def _cache_key(self, name: str, stores: Mapping[int, page_store.PageStore]) -> dict[str, Any]:
         """All that the speed of a link may depend on."""
         memory = self._by_mover[name]
-        devices = [*self._pool.sharding.device_set, *self._peers]
+        # A set of devices has another order in every process.
+        own = sorted(self._pool.sharding.device_set, key=lambda device: device.id)
+        devices = [*own, *self._peers]
         return {
             "host": platform.node(),
             "hardware": environment.hardware([f"{d}: {d.device_kind}" for d in devices]),

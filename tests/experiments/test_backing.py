@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
+import types
 
 import jax
 import pytest
@@ -113,6 +115,17 @@ def test_links_are_probed_by_every_mover_and_kept_by_all_that_matters(shared):
     for key in keys:
         assert {"host", "hardware", "versions", "stores", "library", "transfer"} <= key.keys()
         assert bool(key["library"]) == (key["mover"] == "ffi")
+
+
+def test_the_key_of_a_link_is_that_of_every_process(shared, monkeypatch):
+    """The devices of a sharding are a set, whose order is chance."""
+    backing = shared._backing
+    keys = []
+    for devices in itertools.permutations(jax.devices()[:3]):
+        sharding = types.SimpleNamespace(device_set=devices)
+        monkeypatch.setattr(backing, "_pool", types.SimpleNamespace(sharding=sharding))
+        keys.append(backing._cache_key("xla", {}))
+    assert keys == keys[:1] * len(keys)
 
 
 def test_without_a_probe_nothing_is_said_of_links(cache_everything):
