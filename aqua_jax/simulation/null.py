@@ -114,8 +114,12 @@ class NullMover:
         self._completions.append(types.Completion(ticket.id, self.check(moves), 0.0))
         return ticket
 
-    def fence(self, space: int) -> None:
+    def fence(self, space: int) -> tickets.Ticket:
         """Nothing to hold back."""
+        now = self._clock.now()
+        ticket = tickets.Ticket(f"null fence on space {space}", started_at=now)
+        ticket.complete(at=now)
+        return ticket
 
     def poll(self) -> list[types.Completion]:
         completions, self._completions = self._completions, []

@@ -130,16 +130,17 @@ def test_order_with_programs_on_the_pool(bench: Bench) -> None:
     pool = bench.stores[POOL]
     pool.write([1], values)
     pending = [bench.submit(POOL, [1], PEER, [0])]
-    bench.mover.fence(POOL)
+    fences = [bench.mover.fence(POOL)]
     pool.run(add_one)
     pending.append(bench.submit(POOL, [1], HOST, [0]))
-    bench.mover.fence(POOL)
+    fences.append(bench.mover.fence(POOL))
     pool.run(add_one)
     pending.append(bench.submit(PEER, [0], POOL, [2]))
-    bench.mover.fence(POOL)
+    fences.append(bench.mover.fence(POOL))
     pool.run(add_one)
     pending.append(bench.submit(POOL, [2], PEER, [1]))
     parts.drain(bench.mover, bench.clock, pending)
+    assert all(fence.done() and fence.error is None for fence in fences)
     np.testing.assert_array_equal(bench.stores[PEER].snapshot([0]), values)
     np.testing.assert_array_equal(bench.stores[HOST].snapshot([0]), values + 1)
     np.testing.assert_array_equal(pool.snapshot([1, 2]), np.concatenate([values + 3, values + 1]))
@@ -192,7 +193,7 @@ def test_wrong_plans_are_refused_and_nothing_starts(bench: Bench) -> None:
 
 
 def test_only_pools_are_fenced(bench: Bench) -> None:
-    bench.mover.fence(POOL)  # nothing to wait for
+    assert bench.mover.fence(POOL).done()  # nothing to wait for
     for space in (PEER, 9):
         with pytest.raises(errors.MoveError, match=rf"space {space} is no pool.*\[1\]"):
             bench.mover.fence(space)

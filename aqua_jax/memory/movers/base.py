@@ -29,12 +29,13 @@ class PageMover(protocols.Mover, Protocol):
         """Bytes that the plan moves. Raises MoveError when `submit` would refuse it."""
         ...
 
-    def fence(self, space: int) -> None:
+    def fence(self, space: int) -> tickets.Ticket:
         """Every program enqueued on that pool from now on runs after the copies submitted so far.
 
         Returns at once. For who lets programs touch pages under copy; the
-        engine does not (`protocols.Mover`). Raises MoveError when `space` is no
-        pool of this mover.
+        engine does not (`protocols.Mover`). The ticket is done when those
+        programs may run, and has failed when they ran too early; `poll` does
+        not report it. Raises MoveError when `space` is no pool of this mover.
         """
         ...
 
@@ -183,3 +184,15 @@ def new_ticket(clock: clocks.Clock, moves: Sequence[types.Move]) -> tickets.Tick
     source, target = moves[0].source.space, moves[0].target.space
     label = f"{len(moves)} pages of space {source} to {target}"
     return tickets.Ticket(label, started_at=clock.now())
+
+
+def new_fence(clock: clocks.Clock, space: int) -> tickets.Ticket:
+    """A pending ticket of a fence, started now."""
+    return tickets.Ticket(f"a fence on space {space}", started_at=clock.now())
+
+
+def passed_fence(clock: clocks.Clock, space: int) -> tickets.Ticket:
+    """The ticket of a fence that had nothing to wait for."""
+    ticket = new_fence(clock, space)
+    ticket.complete(at=ticket.started_at)
+    return ticket

@@ -149,9 +149,9 @@ class FaultyMover:
         self._copying[self._inner.submit(moves, after).id] = held
         return held.ticket
 
-    def fence(self, space: int) -> None:
+    def fence(self, space: int) -> tickets.Ticket:
         """As the inner mover's."""
-        self._inner.fence(space)
+        return self._inner.fence(space)
 
     def poll(self) -> list[types.Completion]:
         """Completions since the last call, with withheld ones that are due."""

@@ -13,7 +13,8 @@ touch the same pages run in the order of submission. Copies between arenas
 start at once and need no program.
 
 A store is registered while this mover lives. A jax array that is rebuilt or
-closed is retired first: no copy outlives the memory that it touches.
+closed waits for what is open on it: no copy outlives the memory that it touches,
+and no program finds its pool retired.
 """
 
 from __future__ import annotations
@@ -22,8 +23,9 @@ import dataclasses
 import functools
 import itertools
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -48,6 +50,7 @@ from aqua_jax.memory.movers import base
 FENCE_SECONDS = 30.0  # counted from where the pool's array reaches the fence
 
 _PLATFORMS = {"cpu": "cpu", "gpu": "cuda"}  # of jax devices -> of the library
+_LOOK_SECONDS = 1e-3  # between two looks at a program, on closing
 _DEAR = 2048  # operations; XLA's bound is a thousand
 _Plan: TypeAlias = base.Plan[page_store.PageStore]
 
@@ -93,15 +96,17 @@ class FfiMover:
         self._library = library
         self._open: list[_Copy] = []
         self._handles: dict[int, int] = {}  # of jax arrays, by space
+        self._tokens: dict[int, Any] = {}  # of the last program on each pool; jax.Array
         self._programs: dict[tuple[str, int], _Program] = {}  # by target and pool
         self._closed = False
         self._transfers = native_transfers.share(library, threads=threads, cores=cores)
-        self._unguard: list[Callable[[], None]] = []
+        self._sharing = True
+        self._unguard: dict[page_array.PageArray, Callable[[], None]] = {}
         try:
             for array in self._arrays():
                 self._register(array)
                 forget = functools.partial(self._forget, array, "its memory is given back")
-                self._unguard.append(array.before_release(forget))
+                self._unguard[array] = array.before_release(forget)
         except BaseException:
             self._let_go()
             raise
@@ -111,7 +116,7 @@ class FfiMover:
         for store in self._stores.values():
             if isinstance(store, paged.PagedPool):
                 for target in ("aqua_page_out", "aqua_page_in", "aqua_fence"):
-                    _program(target, store)
+                    self._program(target, store)
 
     def handle(self, space: int) -> int:
         """The native handle of a store, for attention's page tables. Void after a rebuild."""
@@ -129,6 +134,10 @@ class FfiMover:
         if self._closed:
             raise errors.MoveError("refused: the mover is closed")
         plan = self._plan(moves)
+        pool, run = _pool_of(plan), None
+        if pool is not None:  # compiled, if need be, while no ticket waits for it
+            target = "aqua_page_out" if plan.source is pool else "aqua_page_in"
+            run = functools.partial(self._enqueue, self._program(target, pool), pool)
         copy = _Copy(base.new_ticket(self._clock, moves), plan)
         try:
             copy.native = self._transfers.submit(
@@ -137,35 +146,34 @@ class FfiMover:
         except errors.AquaError as error:  # a closed arena, a lost pool, too many tickets
             raise errors.MoveError(f"refused: {error}") from error
         self._open.append(copy)
-        if (pool := _pool_of(plan)) is not None:
-            target = "aqua_page_out" if plan.source is pool else "aqua_page_in"
+        if run is not None:
             try:
-                self._enqueue(target, pool, copy.native)
+                run(copy.native)
             except Exception as error:  # a lost pool: as a completion, like any failed copy
                 copy.lost_because = error
-                self._transfers.abandon(copy.native, str(error))
         return copy.ticket
 
-    def fence(self, space: int) -> None:
+    def fence(self, space: int) -> tickets.Ticket:
         """Holds back programs enqueued on the pool from now on until its copies are complete.
 
         Enqueues one program, if copies are open. If they take longer than
-        FENCE_SECONDS the programs run all the same, and the log has an error.
+        FENCE_SECONDS the programs run all the same: the ticket fails, and the
+        log has an error.
         """
         self._stores.check_pool(space)
         pool = self._stores.of(space)
+        assert isinstance(pool, paged.PagedPool), "checked just now"
         awaited = [copy.native for copy in self._open if copy.touches(pool)]
-        if not awaited or not isinstance(pool, paged.PagedPool):
-            return
-        fence = self._transfers.submit(
+        if not awaited:
+            return base.passed_fence(self._clock, space)
+        program = self._program("aqua_fence", pool)
+        ticket = base.new_fence(self._clock, space)
+        native = self._transfers.submit(
             lambda: self._library.fence_open(self._handle(pool), awaited, seconds=FENCE_SECONDS),
-            functools.partial(_report_fence, pool.label),
+            functools.partial(self._deliver_fence, ticket, pool.label),
         )
-        try:
-            self._enqueue("aqua_fence", pool, fence)
-        except Exception as error:
-            self._transfers.abandon(fence, str(error))
-            raise
+        self._enqueue(program, pool, native)
+        return ticket
 
     def poll(self) -> list[types.Completion]:
         """Completions since the last call, in order of completion. Never blocks."""
@@ -180,11 +188,13 @@ class FfiMover:
         self._stores.rebuild_arenas()
 
     def close(self) -> None:
-        """Waits (bounded) for copies in flight; their completions can still be polled."""
-        if self._closed:
-            return
+        """Waits (bounded) for copies in flight; their completions can still be polled.
+
+        Raises InternalError when something stays under way on an array: its
+        memory is guarded until a later `close`, or the array's own, finds it done.
+        """
         self._closed = True
-        self._transfers.settle((copy.native for copy in self._open), native_transfers.CLOSE_SECONDS)
+        self._settle(self._arrays())
         self._let_go()
 
     # -- plans -------------------------------------------------------------------------------
@@ -209,12 +219,20 @@ class FfiMover:
             pool=0 if pool is None else self._handle(pool),
         )
 
-    def _enqueue(self, target: str, pool: paged.PagedPool, native: int) -> None:
-        """Enqueues the program that the ticket waits for."""
+    def _program(self, target: str, pool: paged.PagedPool) -> _Program:
         program = self._programs.get((target, pool.space))
         if program is None:
             program = self._programs[target, pool.space] = _program(target, pool)
-        (token,) = pool.run(program.run, program.any_ticket)
+        return program
+
+    def _enqueue(self, program: _Program, pool: paged.PagedPool, native: int) -> None:
+        """Enqueues the program that the ticket waits for; abandons the ticket if it cannot."""
+        try:
+            (token,) = pool.run(program.run, program.any_ticket)
+        except BaseException as error:  # Ctrl-C too: the next program would take its place
+            self._transfers.abandon(native, str(error) or type(error).__name__)
+            raise
+        self._tokens[pool.space] = token
         self._transfers.watch(native, token)
 
     def _deliver(self, copy: _Copy, completion: native_abi.Completion) -> None:
@@ -227,6 +245,18 @@ class FfiMover:
             )
             error.__cause__ = completion.error
         base.settle(copy.ticket, copy.plan.bytes, at=self._clock.now(), error=error)
+        self._clock.wake()
+
+    def _deliver_fence(
+        self, ticket: tickets.Ticket, label: str, completion: native_abi.Completion
+    ) -> None:
+        """On the waiting thread: passed, or the pool goes on without."""
+        error = completion.error
+        if error is not None:
+            _log.error("a fence on %s did not hold: %s", label, error)
+            error = errors.MoveError(f"a fence on {label} did not hold: {error}")
+            error.__cause__ = completion.error
+        base.settle(ticket, 0, at=self._clock.now(), error=error)
         self._clock.wake()
 
     # -- registration ------------------------------------------------------------------------
@@ -253,27 +283,54 @@ class FfiMover:
             page_bytes=array.page_bytes // cut.parts,
         )
 
+    def _settle(self, arrays: Sequence[page_array.PageArray]) -> int:
+        """Waits (bounded) for copies that touch an array and for its programs; how many stay."""
+        seconds = native_transfers.CLOSE_SECONDS
+        deadline = time.monotonic() + seconds
+        copies = {copy.native for copy in self._open for a in arrays if copy.touches(a)}
+        left = len(self._transfers.settle(copies, seconds))
+        # A program may be on its way to a ticket that has failed, or be a fence.
+        tokens = [self._tokens[a.space] for a in arrays if a.space in self._tokens]
+        while waiting := [token for token in tokens if not token.is_ready()]:
+            if time.monotonic() >= deadline:
+                break
+            time.sleep(_LOOK_SECONDS)
+        return left + len(waiting)
+
     def _forget(self, array: page_array.PageArray, why: str) -> None:
-        """Retires an array; returns when no copy touches it. Raises InternalError if one stays."""
-        handle = self._handles.pop(array.space, None)
-        if handle is None:
-            return
-        self._library.store_retire(handle, why)
-        touching = [copy.native for copy in self._open if copy.touches(array)]
-        if left := self._transfers.settle(touching, native_transfers.CLOSE_SECONDS):
+        """Retires an array; returns when nothing is open on it. InternalError if something stays.
+
+        An arena at once: copies that have not begun fail. A pool in the end: a
+        program that finds its pool retired fails, and takes the pool along.
+        """
+        if not isinstance(array, paged.PagedPool):
+            self._retire(array, why)
+        if left := self._settle([array]):
             raise errors.InternalError(
-                f"{len(left)} copies are under way on {array.label} after "
-                f"{native_transfers.CLOSE_SECONDS} s, and {why}"
+                f"{left} copies or programs are under way on {array.label} after "
+                f"{native_transfers.CLOSE_SECONDS} s, and {why}: close it again when they are over"
             )
+        self._retire(array, why)
+
+    def _retire(self, array: page_array.PageArray, why: str) -> None:
+        handle = self._handles.pop(array.space, None)
+        if handle is not None:
+            self._library.store_retire(handle, why)
 
     def _let_go(self) -> None:
-        try:
-            for array in self._arrays():
+        """Lets go of every array on which nothing is open. Idempotent once all are."""
+        stuck: list[errors.InternalError] = []
+        for array in self._arrays():
+            try:
                 self._forget(array, "the mover was closed")
-        finally:
-            for unguard in self._unguard:
-                unguard()
-            self._unguard.clear()
+            except errors.InternalError as error:
+                stuck.append(error)
+            else:
+                self._unguard.pop(array, lambda: None)()
+        if stuck:
+            raise stuck[0]
+        if self._sharing:
+            self._sharing = False
             self._transfers.release()
 
 
@@ -316,11 +373,6 @@ def _ordinals(array: page_array.PageArray) -> list[int]:
     devices = array.sharding.devices_indices_map((1, *array.page_shape))
     on_host = programs.in_host_memory(array.sharding)
     return [-1 if on_host or d.platform == "cpu" else d.local_hardware_id for d in devices]
-
-
-def _report_fence(label: str, completion: native_abi.Completion) -> None:
-    if completion.error is not None:
-        _log.error("a fence on %s did not hold: %s", label, completion.error)
 
 
 class _Program(NamedTuple):

@@ -89,11 +89,11 @@ class LimitedMover:
         self._start()
         return ticket
 
-    def fence(self, space: int) -> None:
+    def fence(self, space: int) -> tickets.Ticket:
         """As the inner mover's; what waits starts first, since it counts as submitted."""
         while self._waiting:
             self._start_first()
-        self._inner.fence(space)
+        return self._inner.fence(space)
 
     def poll(self) -> list[types.Completion]:
         """Completions since the last call; starts what has room now."""

@@ -118,9 +118,9 @@ class LinkedMover:
         self._advance()
         return ticket
 
-    def fence(self, space: int) -> None:
+    def fence(self, space: int) -> tickets.Ticket:
         """As the inner mover's: what holds a program back is the real copy."""
-        self._inner.fence(space)
+        return self._inner.fence(space)
 
     def poll(self) -> list[types.Completion]:
         """Completions since the last call, in order of delivery."""

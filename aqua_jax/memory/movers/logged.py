@@ -47,9 +47,9 @@ class LoggedMover:
         self._open[ticket.id] = ticket, track, name, len(moves)
         return ticket
 
-    def fence(self, space: int) -> None:
+    def fence(self, space: int) -> tickets.Ticket:
         """As the inner mover's."""
-        self._inner.fence(space)
+        return self._inner.fence(space)
 
     def poll(self) -> list[types.Completion]:
         """As the inner mover's; tells a span of each."""

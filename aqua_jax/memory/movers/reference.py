@@ -48,9 +48,10 @@ class ReferenceMover:
         self._clock.wake()
         return ticket
 
-    def fence(self, space: int) -> None:
+    def fence(self, space: int) -> tickets.Ticket:
         """Nothing to hold back: copies are complete when `submit` returns."""
         self._stores.check_pool(space)
+        return base.passed_fence(self._clock, space)
 
     def poll(self) -> list[types.Completion]:
         """Completions since the last call, in order of submission."""

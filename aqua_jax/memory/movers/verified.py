@@ -39,11 +39,15 @@ class _Sum(NamedTuple):
 
 
 class _Copy(NamedTuple):
-    """A submitted plan and the checksums of its sources, page by page."""
+    """A submitted plan and the checksums of its sources, page by page.
+
+    fence: what the sums were held back by, if by anything.
+    """
 
     ticket: tickets.Ticket
     plan: _Plan
     sums: list[_Sum]
+    fence: tickets.Ticket | None
 
 
 class VerifiedMover:
@@ -78,14 +82,14 @@ class VerifiedMover:
         self._inner.check(moves)
         plan = self._stores.plan(moves)
         ticket = base.new_ticket(self._clock, moves)
-        sums = self._sum_sources(plan)
+        sums, fence = self._sum_sources(plan)
         inner = self._inner.submit(moves, after)
-        self._copying[inner.id] = _Copy(ticket, plan, sums)
+        self._copying[inner.id] = _Copy(ticket, plan, sums, fence)
         return ticket
 
-    def fence(self, space: int) -> None:
+    def fence(self, space: int) -> tickets.Ticket:
         """As the inner mover's."""
-        self._inner.fence(space)
+        return self._inner.fence(space)
 
     def poll(self) -> list[types.Completion]:
         """Completions since the last call of what was copied and compared."""
@@ -105,15 +109,15 @@ class VerifiedMover:
         self._land()
         self._watcher.close()
 
-    def _sum_sources(self, plan: _Plan) -> list[_Sum]:
+    def _sum_sources(self, plan: _Plan) -> tuple[list[_Sum], tickets.Ticket | None]:
         """The checksums of the source pages as the copy will find them. Enqueues and returns."""
-        coming = self._coming(plan.source)
+        coming, fence = self._coming(plan.source), None
         if isinstance(plan.source, paged.PagedPool) and not coming.keys().isdisjoint(plan.sources):
-            self._inner.fence(plan.source.space)
+            fence = self._inner.fence(plan.source.space)
             coming = {}
         here = [index for index in plan.sources if index not in coming]
         sums = coming | dict(zip(here, _rows(plan.source.checksums(here)), strict=False))
-        return [sums[index] for index in plan.sources]
+        return [sums[index] for index in plan.sources], fence
 
     def _coming(self, store: page_store.PageStore) -> dict[int, _Sum]:
         """Index -> what the page will sum to once the plans under way have arrived."""
@@ -128,8 +132,11 @@ class VerifiedMover:
         for completion in self._inner.poll():
             copy = self._copying.pop(completion.ticket)
             self._checking.append(copy)
-            if completion.error is not None:
-                copy.ticket.fail(completion.error, at=self._clock.now())
+            error = completion.error
+            if error is None and copy.fence is not None:  # done before what it held back
+                error = copy.fence.error  # the sums are of pages that had not arrived
+            if error is not None:
+                copy.ticket.fail(error, at=self._clock.now())
                 continue
             try:
                 arrived = copy.plan.target.checksums(copy.plan.targets)

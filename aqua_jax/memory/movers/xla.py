@@ -90,9 +90,10 @@ class XlaMover:
             self._watchers[plan.target.space].watch(tokens, ticket)
         return ticket
 
-    def fence(self, space: int) -> None:
+    def fence(self, space: int) -> tickets.Ticket:
         """Nothing to hold back: gathers and scatters are programs on the pool themselves."""
         self._stores.check_pool(space)
+        return base.passed_fence(self._clock, space)
 
     def poll(self) -> list[types.Completion]:
         """Completions since the last call, in order of completion. Never blocks."""

@@ -126,10 +126,11 @@ def test_a_fence_without_copies_enqueues_nothing(
     stores: parts.Stores, mover: ffi.FfiMover, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stores[POOL], "run", None)
-    mover.fence(POOL)
+    fence = mover.fence(POOL)
+    assert (fence.done(), fence.error) == (True, None)
 
 
-def test_a_fence_that_does_not_hold_is_logged(
+def test_a_fence_that_does_not_hold_fails_and_is_logged(
     clock: clocks.MonotonicClock,
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
@@ -145,12 +146,14 @@ def test_a_fence_that_does_not_hold_is_logged(
             mover.submit(parts.moves(9, [1], PEER, [0])),  # waits for its pool
             mover.submit(parts.moves(POOL, [1], PEER, [0])),  # follows: the same slot
         ]
-        mover.fence(POOL)
+        fence = mover.fence(POOL)
         stores[POOL].snapshot([1])  # goes on
         assert not any(ticket.done() for ticket in pending)
+        clock.wait([fence], clock.now() + parts.WAIT_SECONDS)
     completions = parts.drain(mover, clock, pending)
     mover.close()
     assert all(completion.error is None for completion in completions)
+    assert "a fence on pool 1 did not hold: TIMEOUT" in str(fence.error)
     assert "a fence on pool 1 did not hold: TIMEOUT" in caplog.text
 
 

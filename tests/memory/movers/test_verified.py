@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from aqua_jax.control import clock as clocks
+from aqua_jax.control import errors, tickets
 from aqua_jax.memory.movers import faults, verified, xla
 from tests.memory import parts
 
@@ -79,4 +80,32 @@ def test_what_a_later_program_writes_to_the_source_is_no_corruption() -> None:
     (completion,) = parts.drain(mover, clock, [ticket])
     assert completion.error is None
     np.testing.assert_array_equal(stores[PEER].snapshot([0]), parts.pages(1))
+    mover.close()
+
+
+@pytest.mark.parametrize("holds", [True, False])
+def test_sums_taken_behind_a_fence_that_did_not_hold_are_no_verdict(
+    holds: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A page is sent on while it arrives: it is summed behind a fence."""
+    clock, stores = clocks.MonotonicClock(), parts.make_stores()
+    inner = xla.XlaMover(stores, clock)
+    mover = verified.VerifiedMover(inner, clock, stores)
+
+    def fence(space: int) -> tickets.Ticket:
+        passed = tickets.Ticket(f"a fence on {space}")
+        if holds:
+            passed.complete(at=0.0)
+        else:
+            passed.fail(errors.MoveError("it did not hold"), at=0.0)
+        return passed
+
+    monkeypatch.setattr(inner, "fence", fence)
+    pending = [
+        mover.submit(parts.moves(PEER, [0], POOL, [1])),
+        mover.submit(parts.moves(POOL, [1, 2], HOST, [0, 1])),
+    ]
+    by_ticket = {c.ticket: c.error for c in parts.drain(mover, clock, pending)}
+    assert by_ticket[pending[0].id] is None
+    assert str(by_ticket[pending[1].id]) == ("None" if holds else "it did not hold")
     mover.close()
