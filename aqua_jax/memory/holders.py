@@ -38,7 +38,9 @@ class _Search:
 
     def __init__(self, ranges: Sequence[tuple[int, int]], ignored: jax.Array) -> None:
         self._ranges = ranges
-        self._ignored = ignored
+        # With its shards: jax keeps those in a list, from 0.11 on in one that the collector tracks.
+        shards = [] if ignored.is_deleted() else _shards(ignored)
+        self._ignored = {id(array) for array in (ignored, *shards)}
         self._concrete_array = type(ignored)  # jax.Array is also the type of tracers
         self._locals: list[Any] = []  # what frames gave of their locals: no holders themselves
 
@@ -50,16 +52,19 @@ class _Search:
 
     def _frames(self) -> Iterator[tuple[str, Any]]:
         """Locals of every thread's frames; those at module level are found as globals."""
-        for top in sys._current_frames().values():
-            frame: types.FrameType | None = top
-            while frame is not None:
-                if frame.f_code.co_name != "<module>" and frame.f_code.co_filename != __file__:
-                    local = frame.f_locals
-                    self._locals.append(local)
-                    for name, value in list(local.items()):
-                        if self._inside(value):
-                            yield f"local `{name}` of {_where(frame)}", value
-                frame = frame.f_back
+        stacks = list(sys._current_frames().values())
+        while stacks:  # without a name for this very frame, which would keep all of them alive
+            frame = stacks.pop()
+            if frame.f_code.co_name != "<module>" and frame.f_code.co_filename != __file__:
+                given = frame.f_locals
+                # From Python 3.13 on a view, which refers to nothing by itself.
+                local = given if isinstance(given, dict) else dict(given)
+                self._locals.append(local)
+                for name, value in list(local.items()):
+                    if self._inside(value):
+                        yield f"local `{name}` of {_where(frame)}", value
+            if frame.f_back is not None:
+                stacks.append(frame.f_back)
 
     def _objects(self) -> Iterator[tuple[str, Any]]:
         """Attributes, globals and elements of everything the collector tracks."""
@@ -74,7 +79,7 @@ class _Search:
         if isinstance(value, np.ndarray):
             spans = [np.lib.array_utils.byte_bounds(value)]
         elif isinstance(value, self._concrete_array):
-            live = value is not self._ignored and not value.is_deleted()
+            live = id(value) not in self._ignored and not value.is_deleted()
             spans = _spans(value) if live else []
         else:
             return False
@@ -94,8 +99,12 @@ def _values(owner: Any) -> Iterator[tuple[Any, Any]]:
 
 
 def _spans(array: jax.Array) -> list[tuple[int, int]]:
-    shards = [array.addressable_data(i) for i in range(len(array.sharding.addressable_devices))]
-    return [(s.unsafe_buffer_pointer(), s.unsafe_buffer_pointer() + s.nbytes) for s in shards]
+    starts = [(shard.unsafe_buffer_pointer(), shard.nbytes) for shard in _shards(array)]
+    return [(start, start + nbytes) for start, nbytes in starts]
+
+
+def _shards(array: jax.Array) -> list[Any]:
+    return [array.addressable_data(i) for i in range(len(array.sharding.addressable_devices))]
 
 
 def _place(owner: Any, value: Any) -> str:
