@@ -47,7 +47,7 @@ typedef struct {
 } aqua_error;
 
 typedef struct {
-  int64_t ticket;
+  int64_t ticket;       // 0: none's: a program reached a pool that no ticket waited for
   int64_t bytes;        // copied, over all parts; 0 when failed
   int64_t opened_ns;    // CLOCK_MONOTONIC
   int64_t started_ns;   // the first copy began, the fence was first reached; 0: neither

@@ -153,8 +153,10 @@ class Transfers:
     def _deliver(self, completion: native_abi.Completion) -> None:
         with self._changed:
             expected = self._expected.get(completion.ticket)
-        if expected is None:
-            return  # opened past this class, by a test of the library
+        if expected is None:  # opened past this class, by a test of the library; or no ticket's
+            if not completion.ticket and completion.error is not None:
+                _log.error("a program on a pool was none of its tickets': %s", completion.error)
+            return
         try:
             expected.deliver(completion)
         except Exception:  # one mover's; the others' tickets depend on this thread

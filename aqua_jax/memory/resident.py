@@ -68,6 +68,12 @@ class ResidentArray:
         The program must donate its first argument and return it first, updated.
         Returns as soon as the program is enqueued.
 
+        A program that XLA runs inside this call (on CPU, one of less than a
+        thousand operations) and that fails frees the memory before anyone can
+        be told, `before_release` included: what may fail, a foreign call, must
+        not be run so while native copies are under way. A failure later on
+        keeps the memory until `rebuild`.
+
         Raises PoolLostError when the array was lost or moved, InternalError when
         the program did not donate (then nothing has changed).
         """

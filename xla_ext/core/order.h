@@ -43,7 +43,8 @@ class Order {
              Aftermath* after);
 
   // Takes the first of the queue of that part, which must be what the handler says (ticket -1:
-  // it cannot say). On an error the queue stays as it is.
+  // it cannot say). On an error the queue stays as it is: programs that are still to come find
+  // their tickets.
   Result<std::shared_ptr<Ticket>> TakeReached(const Store& store, int part, Direction direction,
                                               int32_t ticket);
   // A job that was taken and is not done may begin as far as its gate goes.

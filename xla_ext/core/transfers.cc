@@ -55,6 +55,14 @@ aqua_completion CompletionOf(const Ticket& ticket) {
   return completion;
 }
 
+// Of an error that is no ticket's.
+aqua_completion NobodysCompletion(const Status& status) {
+  aqua_completion completion = {};
+  completion.finished_ns = NowNanoseconds();
+  FillError(status, &completion.error);
+  return completion;
+}
+
 }  // namespace
 
 Transfers::Transfers(StoreTable* stores, int64_t first_ticket)
@@ -279,7 +287,14 @@ Status Transfers::Pass(const void* base, Direction direction, int32_t ticket,
   Aftermath after;
   Lock lock(mutex_);
   Result<std::shared_ptr<Ticket>> taken = order_.TakeReached(*store, part, direction, ticket);
-  AQUA_RETURN_IF_ERROR(taken.status());
+  if (!taken.ok()) {
+    if (store->retired) return taken.status();  // since it was found
+    if (when_open) after.openings.push_back(std::move(when_open));
+    order_.Fail(order_.OpenOn(store->handle), Order::Which::kUnreached, taken.status(), &after);
+    if (after.completed.empty()) completions_.Post(NobodysCompletion(taken.status()));
+    Carry(std::move(after), &lock);
+    return {};
+  }
   const PartOf job = {std::move(taken).value(), part};
   TicketPart& state = job.ticket->parts[part];
   if (state.stage == TicketPart::Stage::kDone) {  // failed before it was reached

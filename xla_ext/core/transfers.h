@@ -65,8 +65,10 @@ class Transfers {
   void Wake();
 
   // Handler side: the array of the pool part at `base` has reached its next entry, which must
-  // be of this direction and, when `ticket` is not -1, have these low 31 bits. On an error
-  // nothing has started. Never blocks.
+  // be of this direction and, when `ticket` is not -1, have these low 31 bits. If it is not, that
+  // is no error here: XLA would free the pool under the copies that run. The tickets that wait
+  // for the pool fail instead, or a completion of ticket 0 says so. On an error nothing has
+  // started. Never blocks.
   Status Reach(const void* base, Direction direction, int32_t ticket, std::shared_ptr<Gate> gate);
   // The same for a fence; `when_open` runs once, perhaps inside this call, when all awaited
   // tickets are complete or the fence has timed out. Its seconds count from here.

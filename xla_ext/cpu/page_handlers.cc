@@ -2,10 +2,13 @@
 //
 // Operands: the donated pool (one shard of it) and the ticket's low 31 bits,
 // int32[1], or -1 for whichever is next; the result is the pool again, at the
-// same address. A handler says so
-// to Transfers and returns: it copies nothing and waits for nothing; a fence
-// returns a Future. An error names what was given; it costs XLA the pool, so
-// everything that the host can see is checked when the ticket is opened.
+// same address. A handler says so to Transfers and returns: it copies nothing
+// and waits for nothing; a fence returns a Future.
+//
+// An error names what was given. It costs XLA the pool, at once, whatever copies
+// run on it: so what the host can see is checked when the ticket is opened, and
+// a program that comes out of turn is an error of tickets (core/transfers.h). A
+// handler fails on arrays alone that are no registered pool, or not as one is.
 #include <sched.h>
 
 #include <cstdint>
@@ -58,12 +61,6 @@ Status CheckOperands(const char* handler, const ffi::AnyBuffer& pool, const Tick
   if (ticket.element_count() != 1) {
     return AQUA_ERROR(AQUA_INVALID, "%s: %zu tickets: expected int32[1]", handler,
                       ticket.element_count());
-  }
-  if (ticket.typed_data()[0] < -1) {
-    return AQUA_ERROR(AQUA_INVALID,
-                      "%s: ticket %d: expected the low 31 bits of a ticket, or -1 for whichever is "
-                      "next",
-                      handler, ticket.typed_data()[0]);
   }
   const auto [store, part] = TheProcess().stores.FindPart(pool.untyped_data());
   if (!store) {

@@ -82,6 +82,56 @@ def test_a_mover_that_could_not_close_still_guards_its_arrays() -> None:
     assert printed == ["InternalError InternalError False", "done True None", "done done"]
 
 
+# A program that is run at once, inside the call: an error would free the pool there and then.
+OUT_OF_TURN = """
+    def reach(array, ticket):
+        like = jax.ShapeDtypeStruct(array.shape, array.dtype)
+        call = jax.ffi.ffi_call("{target}", like, input_output_aliases={{0: 0}})
+        return (call(array, ticket),)
+
+    array = jax.ShapeDtypeStruct((33, *shape), jnp.float32)
+    operand = jax.device_put(np.array([{ticket}], np.int32), sharding)
+    program = jax.jit(reach, donate_argnums=0).lower(array, operand).compile()
+    pool.write([1], np.ones((1, *shape), np.float32))
+    ticket = mover.submit(out)
+    pool.run(program, operand)
+    parts.drain(mover, clock, [ticket])
+    print(ticket.error, pool.snapshot([1]).all(), arena.snapshot([0]).all())
+    mover.close()
+"""
+
+
+@pytest.mark.parametrize(
+    ("target", "ticket"), [("aqua_page_out", -1), ("aqua_page_in", 7), ("aqua_fence", -9)]
+)
+def test_a_program_out_of_turn_costs_no_pool(target: str, ticket: int) -> None:
+    """Nor does it free the pool under a copy."""
+    assert _run(OUT_OF_TURN.format(target=target, ticket=ticket)) == ["None True True"]
+
+
+def test_a_program_out_of_turn_fails_the_tickets_that_wait(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    clock, stores = clocks.MonotonicClock(), parts.make_stores()
+    pool, mover = stores[POOL], parts.one_sided(stores, clock)
+    assert isinstance(pool, paged.PagedPool)
+    mover.warm_up()
+    pool.write([1], parts.pages(1))
+    pool.run(_wait(pool), parts.slow_token())
+    page_in = ffi._program("aqua_page_in", pool)
+    pool.run(page_in.run, page_in.any_ticket)
+    waiting = mover.submit(parts.moves(POOL, [1], PEER, [0]))
+    parts.drain(mover, clock, [waiting])
+    assert "enqueue programs in the order in which tickets were opened" in str(waiting.error)
+    pool.run(page_in.run, page_in.any_ticket)  # no ticket is there to fail
+    again = mover.submit(parts.moves(POOL, [1], PEER, [0]))
+    parts.drain(mover, clock, [again])
+    mover.close()
+    np.testing.assert_array_equal(stores[PEER].snapshot([0]), parts.pages(1))
+    assert "none of its tickets'" in caplog.text
+    assert "no ticket waits for it" in caplog.text
+
+
 def test_a_fence_behind_a_slice_outlives_neither_its_mover_nor_its_pool() -> None:
     """The fence is reached after the copy is over: closing waits for both."""
     clock, stores = clocks.MonotonicClock(), parts.make_stores()
