@@ -9,6 +9,7 @@
 
 #include "core/clock.h"
 #include "core/threads.h"
+#include "cpu/stream_copy.h"
 
 namespace aqua {
 namespace {
@@ -89,7 +90,7 @@ void ThreadCopier::Loop() {
     if (last) queue_.pop_front();
     lock.unlock();
     for (const Range& range : piece) {
-      std::memcpy(range.target, range.source, static_cast<size_t>(range.bytes));
+      StreamCopy(range.target, range.source, range.bytes);
     }
     lock.lock();
     const bool handed_out = work->range == work->job.ranges.size();
