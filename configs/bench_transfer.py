@@ -11,7 +11,8 @@ same ranges, the ffi mover, the xla mover, and layer by layer from one array a l
 are mostly laid out. Every page of a plan, or run of pages, lies apart from the next.
 
 Rows of rates: sessions of the demo model decode while plans of 2 MiB pages go out and in at that
-rate. Pinned, XLA has one core and the transfer thread the other; unpinned, they share both.
+rate. Pinned, XLA has one core, Python and the transfer thread have the other; unpinned, all share
+both.
 """
 
 from __future__ import annotations

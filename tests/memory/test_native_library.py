@@ -130,3 +130,33 @@ assert library.memory_live_bytes() == 0
 # Not closed: the interpreter does it.
 """
     assert "OUT_OF_RANGE: " in processes.python(program)
+
+
+@parts.needs_native
+def test_long_pages_arrive_whole_wherever_they_lie() -> None:
+    """Long ranges are copied in another way than short ones: no byte more, none less."""
+    program = """
+import numpy as np
+from aqua_jax.memory import native
+library = native.load()
+library.start(1)
+rng = np.random.default_rng(0)
+for page_bytes in (16 << 10, (16 << 10) + 1, 70_001, (1 << 20) + 77):
+    for shift in (0, 1, 16, 63):
+        source = rng.integers(0, 256, 2 * page_bytes + 64, np.uint8)
+        target = np.full(2 * page_bytes + 192, 7, np.uint8)
+        sizes = {"devices": [-1], "pages": 2, "page_bytes": page_bytes}
+        here = library.store_register("here", [source.ctypes.data + 5], **sizes)
+        there = library.store_register("there", [target.ctypes.data + 64 + shift], **sizes)
+        library.copy_open(here, there, sources=[0, 1], targets=[1, 0])
+        (completion,) = library.wait(30.0)
+        assert completion.error is None
+        first, second = source[5:][:page_bytes], source[5 + page_bytes :][:page_bytes]
+        expected = np.full_like(target, 7)
+        expected[64 + shift :][: 2 * page_bytes] = np.concatenate([second, first])
+        assert np.array_equal(target, expected), (page_bytes, shift)
+        library.store_retire(here, "done")
+        library.store_retire(there, "done")
+print("whole")
+"""
+    assert "whole" in processes.python(program)

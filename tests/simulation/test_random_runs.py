@@ -12,10 +12,11 @@ import pytest
 from aqua_jax.simulation import toy
 from tests.simulation import harness, scenarios
 
-SEEDS = 800
+SEEDS = 400
 SEEDS_LONG = 20_000
+REACHED_SEEDS = 800
 
-# What a set of seeds must have met, at least so often in 800.
+# What a set of seeds must have met, at least so often in REACHED_SEEDS.
 REACHED = {
     **{f"abort {state}": 10 for state in ("waiting", "running", "paused", "leaving", "away")},
     "abort arriving": 5,
