@@ -23,12 +23,9 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import os
 import statistics
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
-
-import jax
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import errors, tickets, types
@@ -91,9 +88,8 @@ def measure(
 ) -> list[dict[str, Any]]:
     """The figures of each rate (bytes a second), as `metrics.BENCHMARK` names them.
 
-    transfer_cores: where the transfer thread is pinned to, and this thread and the waiting ones,
-    whose work the figure of XLA's core must not hold; none: nowhere, and bare copies are measured
-    beside the mover's.
+    transfer_cores: where the transfer thread is pinned to; none: nowhere, and bare copies are
+    measured beside the mover's.
     """
     bench = _Bench(wanted, transfer_cores)
     try:
@@ -129,9 +125,6 @@ class _Bench:
         self._clock = clocks.MonotonicClock()
         self._library = native.load()
         self._pinned = bool(transfer_cores)
-        if self._pinned:
-            jax.devices()  # XLA's threads are born, on the core that the process started with
-            os.sched_setaffinity(0, transfer_cores)  # this thread and those that it starts
         given = wanted.model
         windows = _WINDOWS * wanted.window_pages
         limits = text.TextLimits(
