@@ -18,6 +18,8 @@ from typing import Protocol
 
 from aqua_jax.control import errors, tickets
 
+_NANO = 1e9  # nanoseconds of a second
+
 
 class Clock(Protocol):
     """Time in seconds, and waiting for tickets."""
@@ -96,43 +98,83 @@ class MonotonicClock:
 class VirtualClock:
     """Simulated time: `at` schedules callbacks, `wait` runs them in order of time.
 
-    Equal times run in the order in which they were scheduled, so a run is
+    Time is a whole number of nanoseconds, so that it is the same on every
+    machine; a second that lies between two is taken for the later one. Equal
+    times run in the order in which they were scheduled, so a run is
     repeatable. Callbacks may schedule more.
     """
 
     def __init__(self) -> None:
+        self._now_ns = 0
         self._now = 0.0
-        self._events: list[tuple[float, int, Callable[[], None]]] = []
+        self._events: list[tuple[int, int, Callable[[], None]]] = []
         self._order = itertools.count()
         self._wake_pending = False
 
     def now(self) -> float:
         return self._now
 
+    @property
+    def now_ns(self) -> int:
+        """The time in nanoseconds."""
+        return self._now_ns
+
     def at(self, when: float, callback: Callable[[], None]) -> None:
         """Runs `callback` when time reaches `when` (seconds; the past means now)."""
-        heapq.heappush(self._events, (max(when, self._now), next(self._order), callback))
+        self.at_ns(nanoseconds(when), callback)
+
+    def at_ns(self, when_ns: int, callback: Callable[[], None]) -> None:
+        """The same in nanoseconds."""
+        heapq.heappush(self._events, (max(when_ns, self._now_ns), next(self._order), callback))
 
     def wait(self, pending: Sequence[tickets.Ticket], until: float) -> list[tickets.Ticket]:
         _check_finite(until)
+        until_ns = nanoseconds(until)
         self._run_due()
         while True:
             finished = [t for t in pending if t.done()]
             if finished or self._wake_pending:
                 self._wake_pending = False
                 return finished
-            if not self._events or self._events[0][0] > until:
-                self._now = max(self._now, until)
+            if not self._events or self._events[0][0] > until_ns:
+                self._set(max(self._now_ns, until_ns))
                 return []
-            self._now = self._events[0][0]
+            self._set(self._events[0][0])
             self._run_due()
+
+    def run_next(self, until_ns: int) -> bool:
+        """Goes to the next moment at which something happens, and lets it; False: none is left.
+
+        None is when the next lies behind `until_ns`; then time stays where it is.
+        """
+        if not self._events or self._events[0][0] > until_ns:
+            return False
+        self._set(self._events[0][0])
+        self._run_due()
+        return True
 
     def wake(self) -> None:
         self._wake_pending = True
 
+    def _set(self, now_ns: int) -> None:
+        self._now_ns = now_ns
+        self._now = now_ns / _NANO
+
     def _run_due(self) -> None:
-        while self._events and self._events[0][0] <= self._now:
+        while self._events and self._events[0][0] <= self._now_ns:
             heapq.heappop(self._events)[2]()
+
+
+def nanoseconds(seconds: float) -> int:
+    """The first whole nanosecond that is not before `seconds`.
+
+    >>> nanoseconds(0.3), nanoseconds(0.1 + 0.2)
+    (300000000, 300000001)
+    """
+    whole = int(seconds * _NANO)
+    while whole / _NANO < seconds:
+        whole += 1
+    return whole
 
 
 def _check_finite(until: float) -> None:

@@ -166,6 +166,17 @@ class Engine:
         Waits until something happens or clock second `until` (at most a
         second). True when anything was done.
         """
+        if self.turn():
+            return True
+        self._wait(until)
+        return False
+
+    def turn(self) -> bool:
+        """Takes in what happened and dispatches what is due. Never waits.
+
+        True when anything was done; then it is worth another turn at once. Else the next is due
+        at `wakes_at()`, or when a ticket is done or a client asks for something.
+        """
         done = self._take_inbox() | self._expire() | self._take_copies() | self._take_slices()
         self._changed |= done or self._retry_due()
         if self._changed and self._dispatch_due():
@@ -173,9 +184,16 @@ class Engine:
             return True
         if done:
             self._submit_copies(self._timed(self.controller.bring_back, self.clock.now()))
-            return True
-        self._wait(until)
-        return False
+        return done
+
+    def wakes_at(self) -> float:
+        """The clock second at which a turn is due though nothing happens; infinite: none is."""
+        wakes_at = self._retry_at
+        if self._deadlines:
+            wakes_at = min(wakes_at, self._deadlines[0][0])
+        if self._changed and len(self._flights) == 1:
+            wakes_at = min(wakes_at, self._due_at())
+        return wakes_at
 
     def drain(self, deadline_seconds: float) -> None:
         """Takes no more requests, runs the living ones for so long, aborts the rest.
@@ -404,16 +422,12 @@ class Engine:
 
     def _wait(self, until: float | None) -> None:
         now = self.clock.now()
-        wake_at = [now + _WAIT_SECONDS_MAX, self._retry_at]
+        wakes_at = min(now + _WAIT_SECONDS_MAX, self.wakes_at())
         if until is not None:
-            wake_at.append(until)
-        if self._deadlines:
-            wake_at.append(self._deadlines[0][0])
-        if self._changed and len(self._flights) == 1:
-            wake_at.append(self._due_at())
+            wakes_at = min(wakes_at, until)
         pending = [flight.ticket for flight in self._flights]
         pending += [flight.ticket for flight in self._copies.values()]
-        self.clock.wait(pending, max(now, min(wake_at)))
+        self.clock.wait(pending, max(now, wakes_at))
 
     def _settle(self) -> None:
         """Waits (bounded) until nothing is in flight; outcomes of ended sessions are dropped."""

@@ -85,3 +85,22 @@ def test_virtual_time_stands_still_outside_waits_and_lands_on_events() -> None:
     clock.wait([], 10.0)
     assert seen == [3.25]
     assert clock.now() == 10.0
+
+
+def test_virtual_time_is_whole_nanoseconds_and_never_early() -> None:
+    clock = clocks.VirtualClock()
+    ran: list[int] = []
+    clock.at(0.1 + 0.2, lambda: ran.append(clock.now_ns))  # a little more than 0.3
+    clock.wait([], 0.3)
+    assert (clock.now_ns, clock.now(), ran) == (300_000_000, 0.3, [])
+    assert clock.run_next(until_ns=300_000_000) is False
+    assert clock.run_next(until_ns=400_000_000) is True
+    assert ran == [300_000_001]
+    assert clock.now() >= 0.1 + 0.2
+
+
+@pytest.mark.parametrize("seconds", [1e-9, 0.1, 1 / 3, 3599.999_999_999, 86_400.000_000_001])
+def test_a_second_becomes_the_first_nanosecond_that_is_not_before_it(seconds: float) -> None:
+    whole = clocks.nanoseconds(seconds)
+    assert (whole - 1) / 1e9 < seconds
+    assert seconds <= whole / 1e9
