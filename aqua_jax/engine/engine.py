@@ -18,7 +18,6 @@ import contextlib
 import dataclasses
 import heapq
 import itertools
-import math
 import queue
 import threading
 import time
@@ -28,13 +27,12 @@ from typing import Any, TypeVar
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import controller as controllers
 from aqua_jax.control import copying, errors, tickets, types
+from aqua_jax.engine import copies, pace, protocols, requests, streams, usage
 from aqua_jax.engine import observer as observers
-from aqua_jax.engine import pace, protocols, requests, streams, usage
 
 _T = TypeVar("_T")
 
 _WAIT_SECONDS_MAX = 1.0
-_RETRY_SECONDS = 0.02  # after a refused copy, unless something happens before
 _FAILURES_MAX = 3  # dispatches failed in a row before the living sessions are given up
 
 
@@ -74,13 +72,6 @@ class _Flight:
     dispatched_at: float
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
-class _CopyFlight:
-    ticket: tickets.Ticket
-    copy: copying.Copy
-    submitted_at: float
-
-
 class Engine:
     """Runs one runner's sessions under one controller."""
 
@@ -109,9 +100,8 @@ class Engine:
         self._streams: dict[int, streams.Stream] = {}
         self._deadlines: list[tuple[float, int]] = []
         self._flights: collections.deque[_Flight] = collections.deque()
-        self._copies: dict[int, _CopyFlight] = {}
+        self._copies = copies.Copies(controller, mover, clock, self.observer)
         self._changed = False  # something happened since the last decision
-        self._retry_at = math.inf  # then it is worth deciding again though nothing happened
         self._draining = False
         self._failures = 0
         self._last_finish = clock.now()
@@ -178,7 +168,7 @@ class Engine:
         at `wakes_at()`, or when a ticket is done or a client asks for something.
         """
         done = self._take_inbox() | self._expire() | self._take_copies() | self._take_slices()
-        self._changed |= done or self._retry_due()
+        self._changed |= done or self._copies.retry_due()
         if self._changed and self._dispatch_due():
             self._dispatch()
             return True
@@ -188,7 +178,7 @@ class Engine:
 
     def wakes_at(self) -> float:
         """The clock second at which a turn is due though nothing happens; infinite: none is."""
-        wakes_at = self._retry_at
+        wakes_at = self._copies.retry_at
         if self._deadlines:
             wakes_at = min(wakes_at, self._deadlines[0][0])
         if self._changed and len(self._flights) == 1:
@@ -279,16 +269,13 @@ class Engine:
         self._streams.pop(session.id).deliver((), reason, now, error)
 
     def _take_copies(self) -> bool:
-        return self._take_completions(self.mover.poll())
+        took, failed = self._copies.poll()
+        self._end_failed(failed)
+        return took
 
-    def _take_completions(self, completions: Sequence[types.Completion]) -> bool:
-        for completion in completions:
-            flight = self._copies.pop(completion.ticket)
-            now = self.clock.now()
-            self.observer.copy_done(flight.copy, completion, flight.submitted_at, now)
-            for session in self._timed(self.controller.copied, completion, now):
-                self._end(session, "error", completion.error)
-        return bool(completions)
+    def _end_failed(self, failed: Sequence[copies.Failed]) -> None:
+        for session, error in failed:
+            self._end(session, "error", error)
 
     def _take_slices(self) -> bool:
         took = False
@@ -379,8 +366,8 @@ class Engine:
                     self.usage.correct(use)
                 self.usage.mark(now, use)
             return
-        self.observer.decided(self._host_seconds)
-        self._host_seconds = 0.0
+        self.observer.decided(self._host_seconds + self._copies.host_seconds)
+        self._host_seconds = self._copies.host_seconds = 0.0
         ticket = self.runner.dispatch(decision.batch)
         chunks = -(-decision.batch.prefill_units // self.runner.chunk_units)
         self._flights.append(_Flight(decision.dispatch, ticket, decision.batch, chunks, now))
@@ -389,21 +376,9 @@ class Engine:
         self.usage.mark(now, usage.Use.RUNNING)
         self._changed = True  # the next slice may be decided as soon as it is due
 
-    def _submit_copies(self, copies: Sequence[copying.Copy]) -> None:
+    def _submit_copies(self, planned: Sequence[copying.Copy]) -> None:
         after = self._flights[-1].ticket if self._flights else None
-        refused: list[tuple[tickets.Ticket, Exception]] = []
-        for copy in copies:
-            try:
-                ticket = self.mover.submit(copy.moves, after if copy.direction == "out" else None)
-            except Exception as error:  # ours or the device's: a copy that failed
-                ticket = tickets.Ticket("refused copy")
-                refused.append((ticket, error))
-            self._timed(self.controller.memory.begin, copy, ticket.id)
-            self._copies[ticket.id] = _CopyFlight(ticket, copy, self.clock.now())
-        # Only now: a failure gives up a session's pages, which other copies may be about to use.
-        self._take_completions([types.Completion(t.id, 0, 0.0, error) for t, error in refused])
-        if refused:  # at once it would be refused again
-            self._retry_at = self.clock.now() + _RETRY_SECONDS
+        self._end_failed(self._copies.submit(planned, after))
 
     def _timed(self, call: Callable[..., _T], *args: Any) -> _T:
         """What the controller answers; its host seconds count for the next dispatch."""
@@ -414,19 +389,13 @@ class Engine:
 
     # -- waiting -----------------------------------------------------------------------------
 
-    def _retry_due(self) -> bool:
-        due = self._retry_at <= self.clock.now()
-        if due:
-            self._retry_at = math.inf
-        return due
-
     def _wait(self, until: float | None) -> None:
         now = self.clock.now()
         wakes_at = min(now + _WAIT_SECONDS_MAX, self.wakes_at())
         if until is not None:
             wakes_at = min(wakes_at, until)
         pending = [flight.ticket for flight in self._flights]
-        pending += [flight.ticket for flight in self._copies.values()]
+        pending += self._copies.tickets
         self.clock.wait(pending, max(now, wakes_at))
 
     def _settle(self) -> None:
@@ -442,7 +411,7 @@ class Engine:
         deadline = self.clock.now() + self.settings.drain_seconds
         while self._copies and self.clock.now() < deadline:
             if not self._take_copies():
-                self.clock.wait([flight.ticket for flight in self._copies.values()], deadline)
+                self.clock.wait(self._copies.tickets, deadline)
         self._check_settled(len(self._copies), "copies")
 
     def _check_settled(self, count: int, what: str) -> None:
