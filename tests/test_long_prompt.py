@@ -17,7 +17,7 @@ CONFIG = pathlib.Path(__file__).resolve().parent.parent / "configs" / "long_prom
 
 
 def runs(variant: str = "") -> dict[str, records.RunRecord]:
-    """Each arm on null devices, by name."""
+    """Each arm on simulated devices, by name."""
     return {name: simulated.run(arm) for name, arm in arms(variant).items()}
 
 

@@ -1,6 +1,6 @@
 """How long the controller takes for one dispatch, with many sessions running and many more waiting.
 
-Knows: the production engine and controller, null devices, the host's timer.
+Knows: the production engine and controller, simulated devices, the host's timer.
 Does not know: jax, models, reports. Time on the devices is virtual and no
 work is done there, so all that the host spends is the control plane's.
 
@@ -24,16 +24,17 @@ from aqua_jax.control import errors, types
 from aqua_jax.control.policies import base, registry
 from aqua_jax.engine import assemble, observer
 from aqua_jax.engine import engine as engines
-from aqua_jax.memory.movers import links
-from aqua_jax.simulation import null
+from aqua_jax.simulation import network
+from aqua_jax.simulation import runner as runners
 from aqua_jax.workloads import measure
 
 _PAGE_UNITS = 16
 _CHUNK_UNITS = 512
 _STEPS_MAX = 8
-_STEP_SECONDS, _PREFILL_UNIT_SECONDS = 10e-3, 40e-6
+_STEP_NS, _PREFILL_UNIT_NS = 10_000_000, 40_000
 _PAGE_BYTES = 2 * types.MIB
-_LINKS = {"peer": links.Link(8.9e-6, 370e9), "host": links.Link(10e-6, 52e9)}
+# (latency in nanoseconds, bytes a second): NVLink 4 and PCIe 5 of an H100.
+_LINKS = {"peer": (8_900, 370 * 10**9), "host": (10_000, 52 * 10**9)}
 _PROMPT_UNITS, _STEPS = (128, 512), (128, 768)  # of a session, drawn evenly
 
 
@@ -78,7 +79,7 @@ class ControllerBenchmark:
 
     @property
     def devices(self) -> list[str]:
-        """None: the devices are null."""
+        """None: the devices are simulated."""
         return []
 
     def rows(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
@@ -158,7 +159,9 @@ class _Load:
             self._run(1)
 
     def _submit(self) -> None:
-        request = null.request(self._random.randint(*_PROMPT_UNITS), self._random.randint(*_STEPS))
+        request = runners.request(
+            self._random.randint(*_PROMPT_UNITS), self._random.randint(*_STEPS)
+        )
         self._engine.submit(request, sink=self._replace)
 
     def _replace(self, tokens: Sequence[Any], reason: str, at: float) -> None:
@@ -184,37 +187,37 @@ class _Load:
 
 
 def _engine(settings: ControllerBenchmark, policy: str, meter: _Meter) -> engines.Engine:
-    """The production engine on null devices and a virtual clock."""
+    """The production engine on simulated devices and a virtual clock."""
     clock = clocks.VirtualClock()
     units = (sum(_PROMPT_UNITS) + sum(_STEPS)) // 2
     pages = int(settings.running * units / _PAGE_UNITS * settings.pool_share) + 1
     shares = {"peer": settings.peer_share, "host": settings.host_share}
     tiers = {name: _Slots(space, int(pages * shares[name])) for space, name in enumerate(_LINKS, 1)}
-    runner = null.NullRunner(
+    runner = runners.SimulatedRunner(
         clock,
-        pages=pages,
-        page_units=_PAGE_UNITS,
-        lanes=settings.running,
-        chunk_units=_CHUNK_UNITS,
-        steps_max=_STEPS_MAX,
-        units_max=_PROMPT_UNITS[1] + _STEPS[1],
-        seconds=lambda batch: (
-            batch.steps * _STEP_SECONDS + batch.prefill_units * _PREFILL_UNIT_SECONDS
+        runners.Shape(
+            pages=pages,
+            page_units=_PAGE_UNITS,
+            page_bytes=_PAGE_BYTES,
+            lanes=settings.running,
+            chunk_units=_CHUNK_UNITS,
+            steps_max=_STEPS_MAX,
+            units_max=_PROMPT_UNITS[1] + _STEPS[1],
         ),
+        lambda batch: batch.steps * _STEP_NS + batch.prefill_units * _PREFILL_UNIT_NS,
     )
     controller = assemble.make_controller(
         runner,
         tiers=tiers,
         policy=base.PolicySettings(name=policy, quantum_tokens=settings.quantum_tokens),
     )
-    mover = links.LinkedMover(
-        null.NullMover(clock, page_bytes=_PAGE_BYTES),
-        clock,
-        links={
-            pair: _LINKS[name]
-            for name, tier in tiers.items()
-            for pair in ((runner.space, tier.space), (tier.space, runner.space))
-        },
-        tiers={runner.space: "device"} | {tier.space: name for name, tier in tiers.items()},
+    routes: dict[tuple[int, int], network.Route] = {}
+    for name, tier in tiers.items():
+        latency_ns, bytes_per_second = _LINKS[name]
+        for pair in ((runner.space, tier.space), (tier.space, runner.space)):
+            channel = network.Channel(f"{pair}", bytes_per_second)
+            routes[pair] = network.Route((channel,), latency_ns)
+    mover = network.SimulatedMover(
+        clock, network.Network(clock), routes=routes, page_bytes=_PAGE_BYTES
     )
     return engines.Engine(controller, mover, runner, clock, observer=meter)

@@ -198,7 +198,7 @@ BENCHMARK: Mapping[str, Metric] = {
     "engine_seconds_mean": Metric(
         "Engine and all",
         "s",
-        "host seconds for one dispatch, mean: controller, engine, arrivals, null devices",
+        "host seconds for one dispatch, mean: controller, engine, arrivals, simulated devices",
     ),
     "lanes_mean": Metric("Sessions in a slice", "", "mean over the measured dispatches"),
     "waiting": Metric("Waiting", "", "living sessions without a lane, at the end"),

@@ -1,6 +1,6 @@
 """An arm of an emulated experiment on a virtual clock: its figures without a device, exactly.
 
-Knows: settings, null devices that take the emulated times. Does not know: jax,
+Knows: settings, simulated devices that take the emulated times. Does not know: jax,
 what an experiment is to show.
 """
 
@@ -14,8 +14,8 @@ from aqua_jax.control import controller as controllers
 from aqua_jax.engine import assemble
 from aqua_jax.engine import engine as engines
 from aqua_jax.experiments import machine, recorder, replay, settings
-from aqua_jax.memory.movers import links
-from aqua_jax.simulation import null
+from aqua_jax.simulation import network
+from aqua_jax.simulation import runner as runners
 from aqua_jax.workloads import records
 
 
@@ -27,34 +27,35 @@ class Slots(NamedTuple):
 
 
 def run(arm: settings.Experiment) -> records.RunRecord:
-    """The arm's record on null devices that take the emulated times."""
+    """The arm's record on simulated devices that take the emulated times."""
     clock = clocks.VirtualClock()
     engine_settings, emulate = arm.engine, arm.emulate
     tiers = {name: Slots(i) for i, (name, _) in enumerate(arm.memory.nearest_first, 1)}
     reads = machine.count_reads(arm, window=0)
     spaces = {name: tier.space for name, tier in tiers.items()}
     cost = machine.step_cost(arm, spaces, page_bytes=0, reads=reads)
-    runner = null.NullRunner(
+    runner = runners.SimulatedRunner(
         clock,
-        pages=arm.memory.pool_pages,
-        page_units=engine_settings.page_tokens,
-        lanes=engine_settings.lanes,
-        chunk_units=engine_settings.chunk_tokens,
-        steps_max=engine_settings.steps_max,
-        units_max=engine_settings.units_max,
-        seconds=lambda batch: cost.seconds(batch) * emulate.dilation,
+        runners.Shape(
+            pages=arm.memory.pool_pages,
+            page_units=engine_settings.page_tokens,
+            page_bytes=emulate.page_bytes,
+            lanes=engine_settings.lanes,
+            chunk_units=engine_settings.chunk_tokens,
+            steps_max=engine_settings.steps_max,
+            units_max=engine_settings.units_max,
+        ),
+        lambda batch: round(cost.seconds(batch) * emulate.dilation * 1e9),
     )
-    pairs = {
-        pair: links.Link(**dataclasses.asdict(emulate.links[arm.memory.tiers[name].link]))
-        for name, tier in tiers.items()
-        for pair in ((0, tier.space), (tier.space, 0))
-    }
-    mover = links.LinkedMover(
-        null.NullMover(clock, page_bytes=emulate.page_bytes),
+    mover = network.SimulatedMover(
         clock,
-        links=pairs,
-        tiers={0: "device"} | {tier.space: name for name, tier in tiers.items()},
-        dilation=emulate.dilation,
+        network.Network(clock),
+        routes={
+            pair: _route(emulate.links[arm.memory.tiers[name].link], emulate.dilation)
+            for name, tier in tiers.items()
+            for pair in ((0, tier.space), (tier.space, 0))
+        },
+        page_bytes=emulate.page_bytes,
     )
     controller = assemble.make_controller(
         runner,
@@ -75,10 +76,15 @@ def run(arm: settings.Experiment) -> records.RunRecord:
     engine = engines.Engine(controller, mover, runner, clock, observer=keeper)
     drawn = replay.arrivals(arm.workload, units_max=engine_settings.units_max)
     wanted = [
-        dataclasses.replace(null.request(a.prompt_tokens, a.output_tokens), tenant=a.tenant)
+        dataclasses.replace(runners.request(a.prompt_tokens, a.output_tokens), tenant=a.tenant)
         for a in drawn
     ]
     replay.run(
         engine, keeper, drawn, wanted, on_sample=lambda sample, done: None, stopped=lambda: False
     )
     return record
+
+
+def _route(link: settings.LinkSettings, dilation: float) -> network.Route:
+    channel = network.Channel("link", round(link.bytes_per_second / dilation))
+    return network.Route((channel,), round(link.latency_seconds * dilation * 1e9))
