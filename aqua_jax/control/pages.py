@@ -12,6 +12,15 @@ Invariant 1. A page carries
 It is FREE when all four are empty, and only FREE pages are acquired.
 
     FREE --acquire--> OWNED --release--> PENDING --last ticket, last dispatch--> FREE
+      |                                     |
+      |                                     | the same, of a page called back
+      |<------ restore -- RETIRED <---------+
+      +-- retire, call_back --^
+
+A RETIRED page is gone from the pool until it is restored: lent to somebody, or
+given back to whom it belongs. One that is called back while it is in use goes
+on as it is, for nobody may lose it under his hands, and retires where it would
+have turned FREE.
 
 Dispatches of one runner complete in order, so a page need not list them: it
 remembers the latest that may touch it, given when its owner lets go. While it
@@ -30,22 +39,24 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from aqua_jax.control import errors, runs
+from aqua_jax.control import errors, runs, types
 
 
 class PagePool:
     """Pages `reserved` .. `pages - 1` of one space; the first `reserved` are never handed out.
 
+    generation: of the grant that the space is, where it is one; 0: memory that nobody calls back.
     Not thread-safe: the engine's thread owns it.
     """
 
-    def __init__(self, space: int, pages: int, *, reserved: int = 0) -> None:
+    def __init__(self, space: int, pages: int, *, reserved: int = 0, generation: int = 0) -> None:
         if pages <= reserved:
             raise errors.ConfigError(
                 f"a pool of {pages} pages, {reserved} of them reserved, has none to give:"
                 f" ask for at least {reserved + 1}"
             )
         self.space = space
+        self.generation = generation
         self.pages = pages
         self.reserved = reserved
         self.completed_dispatch = 0
@@ -56,13 +67,20 @@ class PagePool:
         self._writer = [0] * pages
         self._busy_until = [0] * pages
         self._is_free = [False] * reserved + [True] * (pages - reserved)
+        self._called: dict[int, None] = {}  # pages in use that retire instead of turning FREE
+        self._retired: dict[int, None] = {}
         self._reads: dict[int, tuple[int, ...]] = {}
         self._writes: dict[int, tuple[int, ...]] = {}
         self._waiting: dict[int, list[int]] = {}  # dispatch in flight -> pages without an owner
 
     @property
     def capacity(self) -> int:
-        """Pages that can be handed out in all."""
+        """Pages that can be handed out in all; those in use that are called back among them."""
+        return self.pages - self.reserved - len(self._retired)
+
+    @property
+    def capacity_most(self) -> int:
+        """The same once every RETIRED page is restored."""
         return self.pages - self.reserved
 
     @property
@@ -71,14 +89,28 @@ class PagePool:
         return self._free.count
 
     @property
+    def retired_count(self) -> int:
+        """RETIRED pages."""
+        return len(self._retired)
+
+    @property
+    def called_count(self) -> int:
+        """Pages in use that retire once nothing touches them."""
+        return len(self._called)
+
+    @property
     def used_count(self) -> int:
         """Pages that are owned or PENDING."""
         return self.capacity - self._free.count
 
     @property
     def pending_count(self) -> int:
-        """Pages without an owner that turn FREE once their tickets and dispatches complete."""
+        """Pages without an owner that turn FREE, or retire, once nothing touches them."""
         return self.capacity - self._free.count - self._owned_count
+
+    def place(self, page: int) -> types.Place:
+        """Where the page is, for a move."""
+        return types.Place(self.space, page, self.generation)
 
     def acquire(self, owner: int, count: int, *, after: int = -1) -> list[int]:
         """FREE -> OWNED for `count` pages, in runs as long as there are.
@@ -140,9 +172,10 @@ class PagePool:
     def begin_read(self, pages: Sequence[int], ticket: int) -> None:
         """A copy out of `pages` was submitted: they stay as they are until `end_copy(ticket)`."""
         for page in pages:
-            if self._is_free[page]:
+            if self._is_free[page] or page in self._retired:
                 raise errors.InternalError(
                     f"copy {ticket} reads FREE page {page} of space {self.space}"
+                    f" (retired={page in self._retired})"
                 )
             if self._writer[page]:
                 raise errors.InternalError(
@@ -155,11 +188,11 @@ class PagePool:
     def begin_write(self, pages: Sequence[int], ticket: int) -> None:
         """A copy into `pages` was submitted: nothing else touches them until `end_copy(ticket)`."""
         for page in pages:
-            if self._is_free[page] or self._writer[page] or self._readers[page]:
+            free = self._is_free[page] or page in self._retired
+            if free or self._writer[page] or self._readers[page]:
                 raise errors.InternalError(
-                    f"copy {ticket} writes page {page} of space {self.space}:"
-                    f" free={self._is_free[page]}, writer={self._writer[page]},"
-                    f" readers={self._readers[page]}"
+                    f"copy {ticket} writes page {page} of space {self.space}: free={free},"
+                    f" writer={self._writer[page]}, readers={self._readers[page]}"
                 )
             self._writer[page] = ticket
         self._writes[ticket] = self._writes.get(ticket, ()) + tuple(pages)
@@ -180,9 +213,55 @@ class PagePool:
         for number in sorted(n for n in self._waiting if n <= self.completed_dispatch):
             self._free_if_idle(self._waiting.pop(number))
 
+    def retire(self, count: int) -> list[int]:
+        """FREE -> RETIRED for the highest `count` FREE pages, or all there are; returns them.
+
+        The highest: pages are handed out from the low end of their run, so these lie together,
+        and what stays does too.
+        """
+        chosen = self._free.highest(count)
+        self.call_back(chosen)
+        return chosen
+
+    def call_back(self, pages: Iterable[int]) -> None:
+        """FREE -> RETIRED; pages in use retire once nothing touches them."""
+        free: list[int] = []
+        for page in pages:
+            if page in self._retired or page in self._called or page < self.reserved:
+                raise errors.InternalError(f"page {page} of space {self.space} is not in the pool")
+            if self._is_free[page]:
+                self._is_free[page] = False
+                self._retired[page] = None
+                free.append(page)
+            else:
+                self._called[page] = None
+        self._free.withdraw(free)
+
+    def restore(self, pages: Iterable[int]) -> None:
+        """RETIRED -> FREE; pages called back and still in use stay in the pool."""
+        for page in pages:
+            if page in self._called:
+                del self._called[page]
+            elif page in self._retired:
+                del self._retired[page]
+                self._is_free[page] = True
+                self._free.give(page, page)
+            else:
+                raise errors.InternalError(
+                    f"page {page} of space {self.space} is restored, but was not called back"
+                )
+
     def is_free(self, page: int) -> bool:
         """True when the page can be acquired."""
         return self._is_free[page]
+
+    def is_called(self, page: int) -> bool:
+        """True when the page is in use and retires next."""
+        return page in self._called
+
+    def is_retired(self, page: int) -> bool:
+        """True when the page is gone from the pool."""
+        return page in self._retired
 
     def is_copying(self, page: int) -> bool:
         """True while a copy reads or writes the page."""
@@ -203,9 +282,14 @@ class PagePool:
             )
         for page in range(self.reserved, self.pages):
             idle = self._is_idle(page)
-            if idle != self._is_free[page]:
+            if page in self._called and (idle or page in self._retired):
                 raise errors.InternalError(
-                    f"page {page} of space {self.space}: free={self._is_free[page]} but owners"
+                    f"page {page} of space {self.space} is called back, idle and not RETIRED"
+                )
+            if idle != (self._is_free[page] or page in self._retired):
+                raise errors.InternalError(
+                    f"page {page} of space {self.space}: free={self._is_free[page]},"
+                    f" retired={page in self._retired} but owners"
                     f" {self._owners[page]}, readers {self._readers[page]},"
                     f" writer {self._writer[page]},"
                     f" busy until {self._busy_until[page]} of {self.completed_dispatch}"
@@ -224,16 +308,20 @@ class PagePool:
         )
 
     def _free_if_idle(self, pages: Iterable[int]) -> None:
-        """PENDING -> FREE for those of `pages` that nothing touches, run by run."""
+        """PENDING -> FREE or RETIRED for those of `pages` that nothing touches, run by run."""
         first, last = 0, -1
         for page in pages:
-            if self._is_free[page]:
+            if self._is_free[page] or page in self._retired:
                 continue
             if not self._is_idle(page):
                 busy_until = self._busy_until[page]
                 if busy_until > self.completed_dispatch and not self._owners[page]:
                     self._waiting.setdefault(busy_until, []).append(page)
                 continue  # whoever ends last looks again
+            if page in self._called:
+                del self._called[page]
+                self._retired[page] = None
+                continue
             self._is_free[page] = True
             if page != last + 1:
                 if last >= first:

@@ -21,6 +21,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+from collections.abc import Sequence
 
 from aqua_jax.control import errors
 
@@ -68,6 +69,33 @@ class FreeRuns:
         if self._ends[last + 1] != _NONE:
             last = self._remove(last + 1)
         self._insert(first, last)
+
+    def withdraw(self, indices: Sequence[int]) -> None:
+        """Takes out these free indices, wherever they lie. The caller has checked that they are."""
+        wanted = sorted(indices)
+        for first, last in self.runs():
+            begin = bisect.bisect_left(wanted, first)
+            end = bisect.bisect_right(wanted, last)
+            if begin == end:
+                continue
+            self._remove(first)
+            self.count -= end - begin
+            for index in wanted[begin:end]:
+                if first < index:
+                    self._insert(first, index - 1)
+                first = index + 1
+            if first <= last:
+                self._insert(first, last)
+
+    def highest(self, count: int) -> list[int]:
+        """The `count` highest free indices, or all there are, ascending. Takes none."""
+        chosen: list[int] = []
+        for first, last in reversed(self.runs()):
+            first = max(first, last + 1 - (count - len(chosen)))
+            chosen[:0] = range(first, last + 1)
+            if len(chosen) >= count:
+                break
+        return chosen
 
     def runs(self) -> list[tuple[int, int]]:
         """(first, last) of every run, ascending."""

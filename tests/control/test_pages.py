@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aqua_jax.control import errors, pages
+from aqua_jax.control import errors, pages, types
 
 OWNER, OTHER = 1, 2
 
@@ -144,7 +144,7 @@ def test_several_copies_may_read_a_page_and_a_ticket_may_begin_in_parts() -> Non
     pool.check_integrity()
 
 
-@given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 7)), max_size=60))
+@given(st.lists(st.tuples(st.integers(0, 7), st.integers(0, 7)), max_size=60))
 @settings(max_examples=100, deadline=None, derandomize=True)
 def test_any_sequence_keeps_the_invariant_and_ends_free(steps: list[tuple[int, int]]) -> None:
     pool = make(6)
@@ -166,6 +166,12 @@ def test_any_sequence_keeps_the_invariant_and_ends_free(steps: list[tuple[int, i
         elif what == 5:
             dispatch += 1
             pool.complete_dispatch(dispatch - which % 2)
+        elif what == 6:
+            pool.retire(which % 3)
+        elif what == 7:
+            page = 1 + which % 6
+            gone = pool.is_called(page) or pool.is_retired(page)
+            (pool.restore if gone else pool.call_back)([page])
         pool.check_integrity()
     for owner, pages_of in owned.items():
         pool.release(pages_of, owner, last_dispatch=dispatch)
@@ -174,3 +180,66 @@ def test_any_sequence_keeps_the_invariant_and_ends_free(steps: list[tuple[int, i
     pool.complete_dispatch(dispatch)
     pool.check_integrity()
     assert pool.free_count == pool.capacity
+    assert (pool.called_count, pool.capacity + pool.retired_count) == (0, 6)
+
+
+def test_the_highest_free_pages_retire_and_come_back() -> None:
+    pool = make(6)
+    pool.acquire(OWNER, 1)
+    held = pool.acquire(OTHER, 4)[-1]
+    pool.release([2, 3, 4], OTHER)
+    assert pool.retire(3) == [3, 4, 6]  # 5 is held
+    assert (pool.capacity, pool.capacity_most, pool.free_count, pool.used_count) == (3, 6, 1, 2)
+    assert (pool.retired_count, pool.called_count, pool.is_retired(6)) == (3, 0, True)
+    assert pool.retire(9) == [2]
+    pool.check_integrity()
+    pool.restore([6, 3])
+    assert pool.acquire(OWNER, 2) == [3, 6]
+    pool.release([held], OTHER)
+    pool.check_integrity()
+
+
+def test_a_page_called_back_in_use_retires_where_it_would_have_turned_free() -> None:
+    for copy_first in (True, False):
+        pool = make()
+        pool.acquire(OWNER, 4)
+        pool.call_back([2, 3])
+        pool.begin_read([2], ticket=9)
+        pool.release([2, 4], OWNER, last_dispatch=7)
+        assert (pool.called_count, pool.is_called(2), pool.capacity) == (2, True, 4)
+        ends = [lambda pool=pool: pool.end_copy(9), lambda pool=pool: pool.complete_dispatch(7)]
+        for end in ends if copy_first else reversed(ends):
+            assert not pool.is_retired(2)
+            end()
+            pool.check_integrity()
+        assert (pool.is_retired(2), pool.is_free(2), pool.free_count) == (True, False, 1)
+        assert (pool.used_count, pool.capacity, pool.called_count) == (2, 3, 1)
+
+
+def test_a_page_in_use_that_is_called_back_no_more_turns_free() -> None:
+    pool = make()
+    pool.acquire(OWNER, 4)
+    pool.call_back([2])
+    pool.restore([2])
+    pool.release([2], OWNER)
+    assert (pool.free_count, pool.capacity) == (1, 4)
+
+
+def test_what_is_gone_from_the_pool_is_nobodys() -> None:
+    pool = make()
+    pool.retire(4)
+    for use in (lambda: pool.begin_read([2], 9), lambda: pool.begin_write([2], 9)):
+        with pytest.raises(errors.InternalError, match=r"copy 9 \w+ (FREE )?page 2"):
+            use()
+    with pytest.raises(errors.InternalError, match="page 2 of space 0 is not in the pool"):
+        pool.call_back([2])
+    with pytest.raises(errors.InternalError, match="page 0 of space 0 is not in the pool"):
+        pool.call_back([0])
+    pool.restore([2])
+    with pytest.raises(errors.InternalError, match="page 2 of space 0 is restored, but was not c"):
+        pool.restore([2])
+
+
+def test_a_place_names_the_generation() -> None:
+    pool = pages.PagePool(3, 4, generation=8)
+    assert pool.place(2) == types.Place(3, 2, 8)

@@ -101,3 +101,18 @@ def test_a_run_given_twice_is_noticed() -> None:
     free.give(2, 3)
     with pytest.raises(errors.InternalError, match="free runs"):
         free.check_integrity()
+
+
+def test_the_highest_are_named_and_stay() -> None:
+    free = without(6, 9, 13)
+    assert free.highest(4) == [11, 12, 14, 15]
+    assert free.highest(99) == [i for i in range(16) if i not in (6, 9, 13)]
+    assert free.count == 13
+
+
+def test_free_indices_can_be_taken_out_one_by_one() -> None:
+    free = without(6)
+    free.withdraw([12, 0, 8, 7, 15])
+    assert free.runs() == [(1, 5), (9, 11), (13, 14)]
+    assert free.count == 10
+    free.check_integrity()
