@@ -118,7 +118,7 @@ class Admission:
 
         Without long sessions that may not start; if later ones pass, those are seen.
         """
-        queue = self._stage.queue
+        queue: Iterable[types.Session] = self._stage.queue
         if self._memory.attends_away:
             sees = filter if self._policy.backfills else itertools.takewhile
             queue = sees(self._shedder.start_check(), queue)

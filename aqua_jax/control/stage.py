@@ -25,11 +25,8 @@ import bisect
 import dataclasses
 import heapq
 from collections.abc import Sequence
-from typing import cast
 
-from sortedcontainers import SortedKeyList
-
-from aqua_jax.control import copying, errors, residency, trace, types
+from aqua_jax.control import copying, errors, queue, residency, trace, types
 from aqua_jax.control.policies import base
 
 _QUEUED = (types.State.WAITING, types.State.AWAY, types.State.PAUSED)
@@ -61,7 +58,7 @@ class Stage:
         self.log = log
         self.counters = Counters()
         self.sessions: dict[int, types.Session] = {}
-        self.queue: SortedKeyList = SortedKeyList(key=policy.key)
+        self.queue = queue.Queue(policy)
         self.running: dict[int, types.Session] = {}
         self.paused: dict[int, types.Session] = {}
         self._lanes = lanes
@@ -97,10 +94,10 @@ class Stage:
         )
 
     def least_vtime(self) -> float:
-        """The least virtual time among the living; 0 when there are none."""
+        """The least virtual time of the running and the first that waits; 0 when there are none."""
         least = [session.vtime for session in self.running.values()]
         if self.queue:
-            least.append(cast(types.Session, self.queue[0]).vtime)
+            least.append(self.queue.first().vtime)
         return min(least, default=0.0)
 
     # -- transitions -------------------------------------------------------------------------

@@ -8,6 +8,7 @@ by `key` and asks `may_displace`. So a new policy is one short file.
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Iterator
 from typing import Protocol
 
 from aqua_jax.control import errors, types
@@ -62,8 +63,28 @@ class PolicySettings:
                 )
 
 
+class Groups(Protocol):
+    """Sessions whose place in the queue moves together while they wait, as those of a tenant."""
+
+    def of(self, session: types.Session) -> str:
+        """The session's group. Fixed while it waits."""
+        ...
+
+    def keys(self, group: str, sessions: Iterable[types.Session]) -> Iterator[Key]:
+        """Keys, ascending and ending in the id, of a group's waiting sessions as they stand now.
+
+        Not to be compared with `Policy.key`, which orders within a group.
+        """
+        ...
+
+
 class Policy(Protocol):
     """Order and displacement; see the module's text."""
+
+    @property
+    def groups(self) -> Groups | None:
+        """How the waiting are grouped; None: each has its place by `key` alone."""
+        ...
 
     @property
     def reserves_output(self) -> bool:
@@ -102,7 +123,7 @@ class Policy(Protocol):
         ...
 
     def key(self, session: types.Session) -> Key:
-        """Smaller runs sooner. Fixed while a session waits."""
+        """Smaller runs sooner, of the running and within a group. Fixed while a session waits."""
         ...
 
     def prefill_key(self, session: types.Session) -> Key:

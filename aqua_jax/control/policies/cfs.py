@@ -39,6 +39,7 @@ class Cfs:
     backfills: bool = True
     displaces: bool = True
     reserves_output: bool = False
+    groups: base.Groups | None = None
     floor: float = 0.0
     prefill_share: float = 0.0
     _tenant_weight: dict[str, float] = dataclasses.field(default_factory=dict)

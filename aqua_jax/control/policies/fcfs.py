@@ -24,6 +24,7 @@ class Fcfs:
     backfills: bool = False
     pages_out: bool = False
     displaces: bool = False
+    groups: base.Groups | None = None
 
     def arrive(self, session: types.Session, least_vtime: float) -> None:
         """A newcomer's virtual time means nothing here."""
