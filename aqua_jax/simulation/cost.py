@@ -133,7 +133,7 @@ def text_cost(
     times the stated efficiencies, and shards divide all of it. Shards reduce the hidden state
     twice a layer by a ring: 2 (n - 1) latencies of their link for each program, and
     2 (n - 1) / n of a row's bytes for each row. These bytes count as arithmetic: where a step is
-    bound by memory they are left out (64 lanes of a 70B on 2 H100: 0.5 of 27 ms).
+    bound by memory they are left out (64 lanes of a 70B on 2 H100: 0.5 of 29 ms).
     Devices without NVLink reduce over PCIe.
     """
     if shards < 1 or shape.heads % shards:
