@@ -42,6 +42,30 @@ class PoolLostError(AquaError):
     """The pool array was destroyed or moved; the runner must be rebuilt."""
 
 
+class LeaseError(AquaError, ValueError):
+    """A call that the ledger of leases refuses: nothing was lent, moved or given back by it."""
+
+
+class UnknownClientError(LeaseError):
+    """The ledger does not know this lender or borrower, or counts it as gone: join again."""
+
+
+class StaleRequestError(LeaseError):
+    """A late message: of a client's former life, or before the latest that was answered."""
+
+
+class StaleGrantError(LeaseError):
+    """A grant that is no more; what it held is lost or given back. Drop what refers to it."""
+
+
+class ForeignGrantError(LeaseError):
+    """A grant of another borrower."""
+
+
+class UnitsError(LeaseError):
+    """An amount, or units, that cannot be: negative, more than there are, not the caller's."""
+
+
 class NativeError(AquaError):
     """The native library refused, or cannot be used: what it was given and what it expected.
 
