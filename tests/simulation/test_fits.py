@@ -116,7 +116,9 @@ def test_many_small_copies_do_not_outvote_large_ones():
     large = [fits.Copy(size * MIB, 8e-6 + size * MIB / 350e9) for size in (16, 32, 64, 128)]
     small = [fits.Copy(4096 + n, 12e-6) for n in range(1000)]
     once = fits.link([*large, *small[:1]])
-    assert fits.link(large + small).bytes_per_second == pytest.approx(once.bytes_per_second)
+    assert fits.link(large + small).bytes_per_second == pytest.approx(
+        once.bytes_per_second, rel=1e-3
+    )
     assert once.bytes_per_second == pytest.approx(350e9, rel=0.04)
     assert fits.link(large + small, bytes_min=MIB).latency_seconds == pytest.approx(8e-6)
 
