@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import csv
 import random
+import statistics
 
 import pytest
 
@@ -197,3 +199,20 @@ def test_times_are_whole_and_the_same_everywhere():
         assert type(took) is int
         total = (total * 31 + took) % (1 << 61)
     assert total == 778789488070103847
+
+
+def test_an_a10g_decodes_llama_2_as_fast_as_was_measured(traces_dir):
+    """The overload of VTC's artifact: all the time as many requests of 256 + 256 as fit.
+
+    A step brings lanes / 256 requests to their end, so as many prefills of 256 come with it.
+    """
+    with (traces_dir / "vtc_synthetic_overload_fcfs.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    decoding = [float(row["latency_s"]) - float(row["first_token_s"]) for row in rows]
+    ends = [float(row["req_time_s"]) + float(row["latency_s"]) for row in rows]
+    lanes = round(sum(decoding) / (max(ends) - min(ends)))
+    coefficients = cost.text_cost(hardware.load("A10G"), shapes.text("Llama-2-7B"))
+    step = coefficients.nanoseconds(batch(*[(256 + 128, 0, 1)] * lanes), 512)
+    prefill = coefficients.nanoseconds(batch((0, 256, 0)), 512)
+    predicted = (step + prefill * lanes / 256) / 1e9
+    assert predicted == pytest.approx(statistics.median(decoding) / 255, rel=0.05)
