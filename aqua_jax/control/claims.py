@@ -2,7 +2,8 @@
 
 Knows: which copies lie in slots, which of them are on the device too. Does not
 know: page tables' use, when a copy runs. Nobody gives up a slot that a planned
-copy uses, nor one that slices attend: what is there is nowhere else.
+copy uses, nor one that slices attend: what is there is nowhere else. A slot
+that its lender has called back counts for nobody.
 """
 
 from __future__ import annotations
@@ -32,12 +33,13 @@ class Claims:
     def obtainable(self, session: int) -> int:
         """Slots that it could get now."""
         clean = (self._clean(other) for id, other in self._offers.items() if id != session)
-        return self.slots.free_count + sum(len(away) for away in clean)
+        return self.slots.free_count + sum(_staying(aways) for aways in clean)
 
     def kept(self, session: int, holding: holdings.Holding) -> int:
         """Its slots that others cannot get."""
-        count = len(holding.away) - holding.away.count(None)
-        return count - len(self._clean(holding)) if session in self._offers else count
+        count = _staying(away for away in holding.away if away is not None)
+        count += _staying(holding.moves.values())
+        return count - _staying(self._clean(holding)) if session in self._offers else count
 
     def take(self, session: int, holding: holdings.Holding, indices: Sequence[int]) -> bool:
         """Gives each page that has none a slot, nearest tier first; all or nothing."""
@@ -53,6 +55,17 @@ class Claims:
             holding.away[index] = away
         return True
 
+    def take_home(
+        self, session: int, *, after: spare.Away | None, avoid: Sequence[spare.Tier]
+    ) -> spare.Away | None:
+        """A slot for a page that must leave the one it has, in a tier of `avoid` if in no other."""
+        if not self.slots.free_count:
+            self._give_up_clean_copies(session, 1)
+        if not self.slots.free_count:
+            return None
+        (home,) = self.slots.take(session, 1, after=after, avoid=avoid)
+        return home
+
     def give_up(
         self, session: int, aways: Iterable[spare.Away | None], last_dispatch: int = 0
     ) -> None:
@@ -67,10 +80,11 @@ class Claims:
             if session == keep or holding.outs or holding.ins:
                 continue
             clean, first = self._clean(holding), len(holding.attended)
+            staying = _staying(clean)
             self.give_up(session, clean)
             holding.away[first:] = [None] * (len(holding.away) - first)
             del self._offers[session]
-            count -= len(clean)
+            count -= staying
             if count <= 0:
                 return
 
@@ -79,3 +93,8 @@ class Claims:
         if holding.outs or holding.ins:
             return []
         return [away for away in holding.away[len(holding.attended) :] if away is not None]
+
+
+def _staying(aways: Iterable[spare.Away]) -> int:
+    """How many of their slots are somebody's again when they are given up."""
+    return sum(not away.is_called for away in aways)

@@ -99,8 +99,8 @@ class Controller:
         memory = self.memory
         units = request.prompt_units + request.steps_max - 1
         need = memory.request_pages(request, units)
-        capacity = memory.device.capacity
-        if need > capacity + (memory.slots.capacity if memory.attends_away else 0):
+        capacity = memory.device.capacity_most
+        if need > capacity + (memory.slots.fixed_capacity if memory.attends_away else 0):
             tiers = ", ".join(f"{t.name} {t.slots.capacity}" for t in memory.tiers) or "none"
             rule = (
                 "a session must fit into both together: shorten it or raise memory.pool_pages or a"
@@ -215,6 +215,8 @@ class Controller:
             if epoch == session.epoch:
                 session.cached += prefill_units + step_units
             if tokens:
+                if session.first_emitted_at is None:
+                    session.first_emitted_at = now
                 session.emitted.extend(tokens)
                 session.fragile = False
             if finished:
@@ -232,11 +234,13 @@ class Controller:
         The caller ends them.
         """
         given_up = []
-        failed = completion.error is not None
-        self.counters.copy_errors += failed
-        for arrived in self.memory.finish(completion.ticket, ok=not failed):
-            session = self.sessions[arrived.session]
-            if failed and session.state in (
+        error = completion.error is not None
+        self.counters.copy_errors += error
+        for arrived in self.memory.finish(completion.ticket, ok=not error):
+            session, failed = self.sessions[arrived.session], not arrived.ok
+            if arrived.direction == "move":
+                self.memory.settle_moves(session)
+            elif failed and session.state in (
                 types.State.LEAVING,
                 types.State.AWAY,
                 types.State.ARRIVING,

@@ -10,56 +10,77 @@ import dataclasses
 from collections.abc import Iterable
 from typing import NamedTuple
 
-from aqua_jax.control import errors, pages, types
+from aqua_jax.control import errors, pages, spare, types
 
 
 class Part(NamedTuple):
     """One session's share of a copy: page indices of its table.
 
+    aways: of each page the copy that is made or read. A page that has another by the time the
+    ticket completes, since its slot was given up meanwhile, has no more to do with it.
     release: device pages it gives up once the copy reads them, busy until
     dispatch `busy_until`; none for a session that stays.
     """
 
     session: int
-    epoch: int
     indices: tuple[int, ...]
+    aways: tuple[spare.Away, ...]
     release: tuple[int, ...] = ()
     busy_until: int = 0
 
 
 class Copy(NamedTuple):
-    """Moves of one source and one target space, submitted as one ticket."""
+    """Moves of one source and one target space, submitted as one ticket.
 
-    direction: str  # "out", "in"
+    direction: "out" of the device, "in" to it, or "move" from slot to slot. tier: the name of
+    the tier at the other end; of a move, of the one it goes to, and `origin` where it comes from.
+    """
+
+    direction: str
     tier: str
     moves: tuple[types.Move, ...]
     parts: tuple[Part, ...]
+    origin: str = ""
 
 
 class Arrived(NamedTuple):
     """What a finished copy means for one session."""
 
     session: int
-    epoch: int
     direction: str
     ok: bool
 
 
 @dataclasses.dataclass(slots=True)
 class PagedBytes:
-    """Pages moved, by tier. `wasted` were copied out and never read back."""
+    """Pages moved, by name of tier. `wasted` were copied out and never read back.
 
-    out: dict[str, int]
-    into: dict[str, int]
+    relocated: from another tier, by the one they went to.
+    """
+
+    out: dict[str, int] = dataclasses.field(default_factory=dict)
+    into: dict[str, int] = dataclasses.field(default_factory=dict)
+    relocated: dict[str, int] = dataclasses.field(default_factory=dict)
     wasted: int = 0
+
+    def know(self, tier: str) -> None:
+        """The tier's totals begin at 0, if they have not begun."""
+        for totals in (self.out, self.into, self.relocated):
+            totals.setdefault(tier, 0)
+
+    def add(self, copy: Copy) -> None:
+        """The copy has arrived."""
+        totals = {"out": self.out, "in": self.into, "move": self.relocated}[copy.direction]
+        totals[copy.tier] += len(copy.moves)
 
 
 class InFlight:
     """Copies submitted and not completed; while one is, its pages have it as reader or writer."""
 
-    def __init__(self, pools: Iterable[pages.PagePool]) -> None:
-        self._pools = {pool.space: pool for pool in pools}
-        self._copies: dict[int, Copy] = {}
+    def __init__(self, device: pages.PagePool, slots: spare.Slots) -> None:
+        self._device = device
+        self._slots = slots
+        self._copies: dict[int, tuple[Copy, list[pages.PagePool]]] = {}
 
     def __len__(self) -> int:
         return len(self._copies)
@@ -69,24 +90,23 @@ class InFlight:
 
     def begin(self, copy: Copy, ticket: int) -> None:
         """It was submitted as `ticket`."""
-        source, target = self._ends(copy)
+        source, target = (self._pool(end) for end in copy.moves[0][:2])
         source.begin_read([m.source.index for m in copy.moves], ticket)
         target.begin_write([m.target.index for m in copy.moves], ticket)
-        self._copies[ticket] = copy
+        self._copies[ticket] = copy, [source, target]
 
     def end(self, ticket: int) -> Copy:
         """It completed or failed: its pages are free of it."""
-        copy = self._copies.pop(ticket)
-        for pool in self._ends(copy):
+        copy, ends = self._copies.pop(ticket)
+        for pool in ends:
             pool.end_copy(ticket)
         return copy
 
-    def _ends(self, copy: Copy) -> tuple[pages.PagePool, pages.PagePool]:
-        spaces = copy.moves[0].source.space, copy.moves[0].target.space
-        for space in spaces:
-            if space not in self._pools:
-                raise errors.InternalError(f"no pool has space {space}")
-        return self._pools[spaces[0]], self._pools[spaces[1]]
+    def _pool(self, place: types.Place) -> pages.PagePool:
+        for pool in (self._device, *self._slots.pools()):
+            if (pool.space, pool.generation) == (place.space, place.generation):
+                return pool
+        raise errors.InternalError(f"no pool has {place}")
 
 
 def sources(copy: Copy) -> tuple[int, ...]:

@@ -16,13 +16,20 @@ An ATTENDED page has no device page any more: slices read it where its copy is,
 so its slot is nobody's to give up. The oldest pages go first, and they stay
 until the session ends or loses its state. Leaving and arriving are of the
 others.
+
+A page that is AWAY or ATTENDED may have to leave its slot (`relocation.py`). It
+keeps it, and is read there, until its copy in another has been made:
+
+    home A --move planned--> home A, under way to B --copy complete--> home B
+       ^                        |
+       +-- failed, cancelled ---+
 """
 
 from __future__ import annotations
 
 import array
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from aqua_jax.control import errors, spare, types
 
@@ -34,7 +41,8 @@ class Holding:
     device: the device pages, in order; none while it is away. attended: page-table entries
     of the pages before them, which are ATTENDED. away: of every page its copy off the device,
     if it has one. shed_to: pages before this one are to be shed once their copies are made.
-    outs, ins: tickets of copies in flight.
+    outs, ins: tickets of copies in flight. moves: of a page under way to another slot, by its
+    number, the copy there. left: slots that attended pages have left and slices may still read.
     """
 
     device: list[int] = dataclasses.field(default_factory=list)
@@ -43,6 +51,8 @@ class Holding:
     shed_to: int = 0
     outs: set[int] = dataclasses.field(default_factory=set)
     ins: set[int] = dataclasses.field(default_factory=set)
+    moves: dict[int, spare.Away] = dataclasses.field(default_factory=dict)
+    left: list[spare.Away] = dataclasses.field(default_factory=list)
 
     @property
     def leaving(self) -> int:
@@ -63,7 +73,26 @@ class Holding:
         assert away is not None, "a page without an away copy"
         return away
 
-    def shed(self, slots: spare.Slots) -> list[int]:
+    def is_on_device(self, index: int) -> bool:
+        """True when page `index` has a device page, which a copy may be about to fill."""
+        return bool(self.device) and index >= len(self.attended)
+
+    def aways(self) -> Iterator[spare.Away]:
+        """Every copy of its pages in a slot that it owns, those to come among them."""
+        yield from (away for away in self.away if away is not None)
+        yield from self.moves.values()
+        yield from self.left
+
+    def move(self, index: int) -> spare.Away:
+        """Page `index` has come to its new home; returns the old one, to be given up."""
+        home, former = self.moves.pop(index), self.copy_of(index)
+        home.used, home.in_flight = former.used, False
+        self.away[index] = home
+        if index < len(self.attended):
+            self.attended[index] = types.away_entry(home.place)
+        return former
+
+    def shed(self) -> list[int]:
         """BOTH -> ATTENDED for pages before `shed_to`, as far as their copies are made.
 
         Returns the device pages given up. Where a copy has failed, the pages from there on
@@ -79,13 +108,13 @@ class Holding:
             if away.in_flight:
                 break
             away.used = True
-            self.attended.append(types.away_entry(slots.place(away)))
+            self.attended.append(types.away_entry(away.place))
         count = len(self.attended) - first
         given_up = self.device[:count]
         del self.device[:count]
         return given_up
 
-    def check(self, session: int, slots: spare.Slots) -> None:
+    def check(self, session: int) -> None:
         """Its lists agree. Raises InternalError with the first violation."""
         if len(self.device) not in (0, len(self.away) - len(self.attended)):
             raise errors.InternalError(
@@ -94,10 +123,18 @@ class Holding:
             )
         for index, entry in enumerate(self.attended):
             away = self.away[index]
-            if away is None or away.in_flight or entry != types.away_entry(slots.place(away)):
+            if away is None or away.in_flight or entry != types.away_entry(away.place):
                 raise errors.InternalError(
                     f"session {session} attends page {index} where it has no copy"
                 )
+        for index in self.moves:
+            if self.away[index] is None or (self.is_on_device(index) and not self.ins):
+                raise errors.InternalError(
+                    f"session {session} moves page {index} to another slot, though it is on the"
+                    " device or has none"
+                )
+        if self.left:
+            raise errors.InternalError(f"session {session} keeps slots that its pages have left")
         if self.shed_to > len(self.attended) and not self.outs and self.device:
             raise errors.InternalError(
                 f"session {session} is to shed pages before {self.shed_to} and no copy is in flight"

@@ -5,13 +5,11 @@ should run, clocks, what a page holds. It plans copies; the engine submits
 them; `begin` and `finish` bracket each ticket. The states of one page are
 drawn in `holdings.py`.
 
-Invariant 2. A page whose away copy was made at its present units is clean and
-is never sent again; a preemption sends only dirty pages. The count of final
-units in a page comes from the runner (`units_in_page`), so kinds whose pages
-change on every step work too.
 Invariant 3. A page that leaves the device is given up only when its copy has
 begun, and the device page is not FREE before the copy has completed
-(invariant 1). If a copy fails, the session is lost: it recomputes.
+(invariant 1). If a copy fails, the session is lost: it recomputes. Tiers come
+and go: what leaves a slot for another is in `relocation.py`.
+Invariant 6. A completion changes only pages that wait for this very copy.
 
 A long session, one that the pool cannot hold whole, runs with its newest pages
 on the device and its oldest in slots, where slices attend them in place
@@ -26,10 +24,19 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Sequence
 
-from aqua_jax.control import claims, copying, errors, holdings, pages, spare, types
+from aqua_jax.control import (
+    claims,
+    copying,
+    errors,
+    holdings,
+    pages,
+    planning,
+    relocation,
+    spare,
+    types,
+)
 
 PagesNeeded = Callable[[types.Request, int], int]
-UnitsInPage = Callable[[types.Request, int, int], int]
 
 
 class Residency:
@@ -41,19 +48,22 @@ class Residency:
         tiers: Sequence[spare.Tier],
         *,
         pages_needed: PagesNeeded,
-        units_in_page: UnitsInPage,
+        units_in_page: planning.UnitsInPage,
         attends_away: bool = False,
     ) -> None:
         """attends_away: slices can read full pages in the tiers' slots, without paging in."""
         self.device = device
         self.slots = spare.Slots(tiers)
         self.attends_away = attends_away
-        self._moved = copying.PagedBytes({t.name: 0 for t in tiers}, {t.name: 0 for t in tiers})
+        self._moved = copying.PagedBytes()
+        for tier in tiers:
+            self._moved.know(tier.name)
         self._pages_needed = pages_needed
-        self._units_in_page = units_in_page
+        self._planner = planning.Planner(device, units_in_page)
         self._holdings: dict[int, holdings.Holding] = {}
-        self._copies = copying.InFlight((device, *(tier.slots for tier in tiers)))
+        self._copies = copying.InFlight(device, self.slots)
         self._claims = claims.Claims(self.slots)
+        self._relocation = relocation.Relocation(self._holdings, self._claims)
 
     @property
     def tiers(self) -> tuple[spare.Tier, ...]:
@@ -138,11 +148,11 @@ class Residency:
         """
         holding = self._holdings[session.id]
         on_device = range(len(holding.attended), len(holding.away))
-        dirty = self._dirty(session, holding, on_device, units)
+        dirty = self._planner.dirty(session, holding, on_device, units)
         if not self._claims.take(session.id, holding, dirty):
             return None
         self._claims.withdraw(session.id)
-        copies = self._plan_out(session, holding, dirty, units)
+        copies = self._planner.out(session, holding, dirty, units)
         first, leaving = len(holding.attended), set(dirty)
         clean = [page for i, page in enumerate(holding.device, first) if i not in leaving]
         holding.device, holding.shed_to, session.room = [], first, 0
@@ -175,10 +185,11 @@ class Residency:
         holding = self._holdings[session.id]
         most = min(pages_max, self.slots_free)
         only_here = (index for index, away in enumerate(holding.away) if away is None)
-        full = list(itertools.islice((i for i in only_here if self._is_full(session, i)), most))
+        all_full = (index for index in only_here if self._planner.is_full(session, index))
+        full = list(itertools.islice(all_full, most))
         if not full or not self._claims.take(session.id, holding, full):
             return []
-        return self._plan_out(session, holding, full, session.cached)
+        return self._planner.out(session, holding, full, session.cached)
 
     # -- coming back -------------------------------------------------------------------------
 
@@ -193,7 +204,7 @@ class Residency:
             raise errors.InternalError(f"session {session.id} is not wholly away")
         session.room = self.most_units(session, count)
         holding.device = self.device.acquire(session.id, count - first)
-        return self._plan("in", session, holding, range(first, count))
+        return self._planner.into(session, holding, range(first, count))
 
     def is_arriving(self, session: types.Session) -> bool:
         """True while a copy into its pages is in flight."""
@@ -205,7 +216,7 @@ class Residency:
     def outgrows(self, request: types.Request) -> bool:
         """True when its whole state is more than the pool holds: it runs as a long session."""
         return self.request_pages(request, request.prompt_units + request.steps_max - 1) > (
-            self.device.capacity
+            self.device.capacity_most
         )
 
     def pages_in_all(self, session: types.Session) -> int:
@@ -250,9 +261,9 @@ class Residency:
         first = max(holding.shed_to, len(holding.attended))
         end = max(first, self._shed_end(session, holding, first + count))
         units = session.planned_cached
-        dirty = self._dirty(session, holding, range(first, end), units)
+        dirty = self._planner.dirty(session, holding, range(first, end), units)
         self._claims.take(session.id, holding, dirty)
-        copies = self._plan_out(session, holding, dirty, units)
+        copies = self._planner.out(session, holding, dirty, units)
         if copies:
             self._claims.withdraw(session.id)  # its slots are in use until they complete
         holding.shed_to = end
@@ -262,7 +273,7 @@ class Residency:
     def settle_shed(self, session: types.Session) -> None:
         """Gives up the device pages that are to be shed and whose copies have completed."""
         holding = self._holdings[session.id]
-        self.device.release(holding.shed(self.slots), session.id, session.last_dispatch)
+        self.device.release(holding.shed(), session.id, session.last_dispatch)
 
     # -- giving up ---------------------------------------------------------------------------
 
@@ -274,7 +285,52 @@ class Residency:
             return
         self._claims.withdraw(session.id)
         self.device.release(holding.device, session.id, last_dispatch)
-        self._claims.give_up(session.id, holding.away, last_dispatch if holding.attended else 0)
+        read_until = last_dispatch if holding.attended else 0
+        self._claims.give_up(session.id, holding.away, read_until)
+        self.slots.give_up(session.id, holding.left, read_until)
+        self.slots.give_up(session.id, holding.moves.values())
+
+    # -- tiers that come and go --------------------------------------------------------------
+
+    def add_tier(self, tier: spare.Tier) -> None:
+        """A grant: nearer than the host's memory. Its space must be one that nothing touches."""
+        if tier.slots.space == self.device.space:
+            raise errors.InternalError(f"space {tier.slots.space} is the device's pool")
+        self.slots.add(tier)
+        self._moved.know(tier.name)
+
+    def call_back(self, space: int, count: int) -> int:
+        """At least `count` slots of the tier are to be vacated; returns how many will be.
+
+        They retire as they are: those in use by and by, with `relocate`.
+        """
+        return self._relocation.call_back(self.slots.of(space), count)
+
+    def relocate(self, *, pages_max: int) -> list[copying.Copy]:
+        """Plans copies of pages that must leave their slots to others. Begin them at once."""
+        return self._relocation.plan(pages_max)
+
+    def homeless(self) -> list[int]:
+        """Sessions with pages in slots that are called back and in no other place, by id."""
+        return self._relocation.homeless()
+
+    def settle_moves(self, session: types.Session) -> None:
+        """Gives up the slots that its attended pages have left: slices in flight may read them."""
+        holding = self._holdings[session.id]
+        left, holding.left = holding.left, []
+        self.slots.give_up(session.id, left, session.last_dispatch)
+
+    def remove_tier(self, space: int) -> spare.Tier:
+        """The tier, every slot of which is RETIRED, is no more."""
+        return self.slots.remove(space)
+
+    def void(self, space: int) -> list[int]:
+        """The tier's memory is lost. Returns the sessions whose pages were nowhere else.
+
+        They must be dropped before anything else changes. Copies in flight from and to it end
+        as failed, and the space is known until they do.
+        """
+        return self._relocation.void(self.slots.of(space))
 
     # -- copies in flight --------------------------------------------------------------------
 
@@ -282,33 +338,22 @@ class Residency:
         """The copy was submitted as `ticket`: its pages get their readers and writers."""
         self._copies.begin(copy, ticket)
         for part in copy.parts:
-            holding = self._holdings[part.session]
-            (holding.outs if copy.direction == "out" else holding.ins).add(ticket)
+            if copy.direction != "move":
+                holding = self._holdings[part.session]
+                (holding.outs if copy.direction == "out" else holding.ins).add(ticket)
             self.device.release(part.release, part.session, part.busy_until)
 
     def finish(self, ticket: int, *, ok: bool) -> list[copying.Arrived]:
         """The copy completed: who is affected. Parts of sessions that dropped are left out."""
         copy = self._copies.end(ticket)
+        ok = ok and all(self._is_there(place) for place in copy.moves[0][:2])
         if ok:
-            totals = self._moved.out if copy.direction == "out" else self._moved.into
-            totals[copy.tier] += len(copy.moves)
+            self._moved.add(copy)
         arrived = []
         for part in copy.parts:
             holding = self._holdings.get(part.session)
-            tickets = (
-                (holding.outs if copy.direction == "out" else holding.ins) if holding else None
-            )
-            if holding is None or tickets is None or ticket not in tickets:
-                continue  # invariant 6: it gave up these pages meanwhile
-            tickets.discard(ticket)
-            if copy.direction == "out":
-                self._note_copied_out(part, holding, ok)
-            elif ok:
-                for index in part.indices:
-                    holding.copy_of(index).used = True
-            if holding.device:  # not before: a slot that a planned copy uses is not to be given up
-                self._claims.offer(part.session, holding)
-            arrived.append(copying.Arrived(part.session, part.epoch, copy.direction, ok))
+            if holding is not None:
+                arrived += self._finish(copy.direction, ticket, part, holding, ok)
         return arrived
 
     def is_whole_away(self, session: types.Session) -> bool:
@@ -318,14 +363,14 @@ class Residency:
 
     def check_integrity(self) -> None:
         """Pools, tables and copies agree. Raises InternalError with the first violation."""
-        pools = {pool.space: pool for pool in (self.device, *(t.slots for t in self.tiers))}
+        pools = {pool.space: pool for pool in (self.device, *self.slots.pools())}
         for pool in pools.values():
             pool.check_integrity()
         seen: set[types.Place] = set()
         for session, holding in self._holdings.items():
-            holding.check(session, self.slots)
-            places = [types.Place(self.device.space, page) for page in holding.device]
-            places += [self.slots.place(away) for away in holding.away if away is not None]
+            holding.check(session)
+            places = [self.device.place(page) for page in holding.device]
+            places += [away.place for away in holding.aways()]
             for place in places:
                 if place in seen or pools[place.space].is_free(place.index):
                     raise errors.InternalError(
@@ -340,87 +385,56 @@ class Residency:
 
     # -- helpers, in call order --------------------------------------------------------------
 
-    def _dirty(
-        self, session: types.Session, holding: holdings.Holding, indices: range, units: int
-    ) -> list[int]:
-        """Those of the pages with final units that no away copy (made or under way) holds."""
-        dirty = []
-        for index, away in zip(indices, holding.away[indices.start : indices.stop], strict=True):
-            final = self._units_in_page(session.request, index, units)
-            if final and (away is None or away.units != final):
-                dirty.append(index)
-        return dirty
-
     def _shed_end(self, session: types.Session, holding: holdings.Holding, end: int) -> int:
         """Before which page, at most `end`, all are full and have a slot or could get one."""
-        end = min(end, self._full_pages(session, holding))
+        end = min(end, self._planner.full_pages(session, holding))
         new = [i for i, away in enumerate(holding.away[:end]) if away is None]
         if len(new) <= self.slots_free:
             return end
         most = self._claims.obtainable(session.id)
         return end if len(new) <= most else new[most]
 
-    def _full_pages(self, session: types.Session, holding: holdings.Holding) -> int:
-        """Pages at the start that nothing more is written to, once all dispatches completed."""
-        request, units = session.request, session.planned_cached
+    def _is_there(self, place: types.Place) -> bool:
+        """False for a place in a grant that was lost meanwhile."""
+        pools = (self.device, *(tier.slots for tier in self.tiers))
+        return any((p.space, p.generation) == (place.space, place.generation) for p in pools)
 
-        def grows(index: int) -> bool:
-            now = self._units_in_page(request, index, units)
-            return now < self._units_in_page(request, index, session.units_end)
+    def _finish(
+        self, direction: str, ticket: int, part: copying.Part, holding: holdings.Holding, ok: bool
+    ) -> list[copying.Arrived]:
+        """One session's part of a copy; what it means for the session, if anything."""
+        if direction == "move":
+            self._relocation.finish(part, holding, ok=ok)
+            return [copying.Arrived(part.session, direction, ok)]
+        tickets = holding.outs if direction == "out" else holding.ins
+        if ticket not in tickets:
+            return []  # invariant 6: it gave up these pages meanwhile
+        tickets.discard(ticket)
+        if direction == "out":
+            ok = self._note_copied_out(part, holding, ok)
+        elif ok:
+            self._note_copied_in(part, holding)
+        if holding.device:  # not before: a slot that a planned copy uses is not to be given up
+            self._claims.offer(part.session, holding)
+        return [copying.Arrived(part.session, direction, ok)]
 
-        return bisect.bisect_left(range(len(holding.away)), True, key=grows)
-
-    def _is_full(self, session: types.Session, index: int) -> bool:
-        """True when the page holds something that more units would not change."""
-        now = self._units_in_page(session.request, index, session.cached)
-        return now > 0 and now == self._units_in_page(session.request, index, session.units_end)
-
-    def _plan_out(
-        self,
-        session: types.Session,
-        holding: holdings.Holding,
-        indices: Sequence[int],
-        units: int,
-    ) -> list[copying.Copy]:
-        for index in indices:
-            away = holding.copy_of(index)
-            away.units = self._units_in_page(session.request, index, units)
-            away.in_flight = True  # given up if it fails
-        return self._plan("out", session, holding, indices)
-
-    def _plan(
-        self,
-        direction: str,
-        session: types.Session,
-        holding: holdings.Holding,
-        indices: Sequence[int],
-    ) -> list[copying.Copy]:
-        """Copies of its pages between the device and their slots, one for each tier."""
-        first, out = len(holding.attended), direction == "out"
-        chosen: list[tuple[list[int], list[types.Move]]] = [([], []) for _ in self.tiers]
-        for index in indices:
-            away = holding.copy_of(index)
-            here = types.Place(self.device.space, holding.device[index - first])
-            there = types.Place(self.tiers[away.tier].slots.space, away.slot)
-            of_tier, moves = chosen[away.tier]
-            of_tier.append(index)
-            moves.append(types.Move(*((here, there) if out else (there, here)), away.units))
-        return [
-            copying.Copy(
-                direction,
-                tier.name,
-                tuple(moves),
-                (copying.Part(session.id, session.epoch, tuple(of_tier)),),
-            )
-            for tier, (of_tier, moves) in zip(self.tiers, chosen, strict=True)
-            if moves
+    def _note_copied_out(self, part: copying.Part, holding: holdings.Holding, ok: bool) -> bool:
+        """False when a page that waits for this copy has none now."""
+        waiting = [
+            (index, away)
+            for index, away in zip(part.indices, part.aways, strict=True)
+            if index < len(holding.away) and holding.away[index] is away  # invariant 6
         ]
-
-    def _note_copied_out(self, part: copying.Part, holding: holdings.Holding, ok: bool) -> None:
-        for index in part.indices:
-            away = holding.copy_of(index)
+        for index, away in waiting:
             if ok:
                 away.in_flight = away.used = False
             else:
                 self.slots.give_up(part.session, [away])
                 holding.away[index] = None
+        return ok or not waiting
+
+    def _note_copied_in(self, part: copying.Part, holding: holdings.Holding) -> None:
+        for index in part.indices:
+            holding.copy_of(index).used = True
+        if not holding.ins:
+            self._relocation.stay(part.session, holding)

@@ -126,7 +126,8 @@ class Session:
     flights: int = 0  # dispatches in flight that carry it
     last_dispatch: int = 0  # the latest dispatch that carried it
     epoch: int = 0  # grows when its pages are given up: older outcomes are dropped
-    vtime: float = 0.0  # virtual time: weighted service over weight
+    first_emitted_at: float | None = None  # clock second at which its first token came
+    vtime: float = 0.0  # virtual time: weighted service over weight, or the policy's other measure
     served: float = 0.0  # weighted service since it got its lane, or since its prefill ended
     vtime_at_join: float = 0.0  # its vtime when it last got its lane
     outs_failed: int = 0  # copies of its pages off the device that failed, in a row

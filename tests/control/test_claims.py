@@ -43,7 +43,7 @@ def test_attended_pages_and_copies_in_use_stay() -> None:
     book = Book(8)
     attended, copying, own = book.holder(1, 4), book.holder(2, 2), book.holder(3, 2)
     attended.shed_to = 3
-    attended.shed(book.slots)
+    attended.shed()
     copying.outs.add(9)
     assert book.claims.obtainable(3) == 1
     assert [book.claims.kept(i, h) for i, h in enumerate((attended, copying, own), 1)] == [3, 2, 0]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from aqua_jax.control import copying, errors, pages, types
+from aqua_jax.control import copying, errors, pages, spare, types
 
 
 def copy(direction: str, source: int, target: int, *indices: int) -> copying.Copy:
@@ -12,7 +12,9 @@ def copy(direction: str, source: int, target: int, *indices: int) -> copying.Cop
     moves = [
         types.Move(types.Place(source, index), types.Place(target, index), 4) for index in indices
     ]
-    part = copying.Part(source * 10 + target, 0, tuple(range(len(indices))))
+    tier = spare.Tier("peer", pages.PagePool(target or source, 8))
+    aways = tuple(spare.Away(tier, index) for index in indices)
+    part = copying.Part(source * 10 + target, tuple(range(len(indices))), aways)
     return copying.Copy(direction, "peer", tuple(moves), (part,))
 
 
@@ -37,7 +39,7 @@ def test_ways_and_spaces_stay_apart() -> None:
 
 def test_while_one_is_in_flight_its_pages_are_read_and_written() -> None:
     pool, slots = pages.PagePool(0, 8), pages.PagePool(1, 8)
-    flying = copying.InFlight([pool, slots])
+    flying = copying.InFlight(pool, spare.Slots([spare.Tier("peer", slots)]))
     pool.acquire(1, 8)
     slots.acquire(1, 8)
     one = copy("out", 0, 1, 3, 5)
@@ -51,5 +53,21 @@ def test_while_one_is_in_flight_its_pages_are_read_and_written() -> None:
 
 
 def test_a_space_that_nobody_has_is_named() -> None:
-    with pytest.raises(errors.InternalError, match="no pool has space 1"):
-        copying.InFlight([pages.PagePool(0, 8)]).begin(copy("out", 0, 1, 3), 7)
+    with pytest.raises(errors.InternalError, match=r"no pool has Place\(space=1, index=3, gen"):
+        copying.InFlight(pages.PagePool(0, 8), spare.Slots([])).begin(copy("out", 0, 1, 3), 7)
+
+
+def test_a_place_of_a_former_grant_is_nobodys() -> None:
+    tier = spare.Tier("peer", pages.PagePool(1, 8, generation=2))
+    flying = copying.InFlight(pages.PagePool(0, 8), spare.Slots([tier]))
+    with pytest.raises(errors.InternalError, match=r"no pool has Place\(space=1, index=3, gen"):
+        flying.begin(copy("in", 1, 0, 3), 7)
+
+
+def test_totals_are_by_name_of_the_tier_that_a_copy_leaves_or_reaches() -> None:
+    totals = copying.PagedBytes()
+    totals.know("peer")
+    for direction, count in (("out", 1), ("in", 2), ("move", 3)):
+        totals.add(copy(direction, 1, 2, *range(count)))
+    totals.know("peer")
+    assert (totals.out, totals.into, totals.relocated) == ({"peer": 1}, {"peer": 2}, {"peer": 3})

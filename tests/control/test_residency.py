@@ -91,7 +91,7 @@ def test_device_pages_turn_free_when_the_copy_has_completed() -> None:
     assert holder.memory.device.pending_count == 3
     assert not holder.memory.is_whole_away(session)
     arrived = holder.finish(tickets)
-    assert arrived == [copying.Arrived(1, 0, "out", True)]
+    assert arrived == [copying.Arrived(1, "out", True)]
     assert holder.memory.device.free_count == 16
     assert holder.memory.is_whole_away(session)
 

@@ -17,7 +17,7 @@ def make_slots(**counts: int) -> spare.Slots:
 def test_the_nearest_tier_is_filled_first() -> None:
     slots = make_slots(peer=2, host=4)
     taken = slots.take(7, 3)
-    assert [slots.place(away) for away in taken] == [
+    assert [away.place for away in taken] == [
         types.Place(1, 0),
         types.Place(1, 1),
         types.Place(2, 0),

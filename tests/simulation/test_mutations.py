@@ -20,6 +20,7 @@ from aqua_jax.control import (
     controller,
     holdings,
     pages,
+    planning,
     residency,
     shedding,
     spare,
@@ -142,7 +143,7 @@ def a_copy_once_made_counts_as_clean_for_ever(patch: Patch) -> None:
     def dirty(original: Any, self: Any, session: Any, holding: Any, *args: Any) -> Any:
         return [i for i in original(self, session, holding, *args) if holding.away[i] is None]
 
-    wrap(patch, residency.Residency, "_dirty", dirty)
+    wrap(patch, planning.Planner, "dirty", dirty)
 
 
 def leaving_forgets_the_slice_in_flight(patch: Patch) -> None:
@@ -307,12 +308,12 @@ def attended_slots_are_given_up(patch: Patch) -> None:
 
 
 def pages_are_shed_before_their_copies_are_made(patch: Patch) -> None:
-    def shed(original: Any, self: Any, slots: Any) -> Any:
+    def shed(original: Any, self: Any) -> Any:
         waits = [away for away in self.away if away is not None and away.in_flight]
         for away in waits:
             away.in_flight = False
         try:
-            return original(self, slots)
+            return original(self)
         finally:
             for away in waits:
                 away.in_flight = True
@@ -326,7 +327,7 @@ def stuck_sessions_stay_stuck(patch: Patch) -> None:
 
 def failed_copies_keep_their_slots(patch: Patch) -> None:
     def note(original: Any, self: Any, part: Any, holding: Any, ok: Any) -> Any:
-        original(self, part, holding, True)
+        return original(self, part, holding, True)
 
     wrap(patch, residency.Residency, "_note_copied_out", note)
 
