@@ -28,9 +28,9 @@ class Queue:
     def __init__(self, policy: base.Policy) -> None:
         self._key = policy.key
         self._grouping = policy.groups
-        self._groups: dict[str, SortedKeyList] = {}
+        self._groups: dict[base.Group, SortedKeyList] = {}
         if self._grouping is None:
-            self._groups[""] = SortedKeyList(key=self._key)
+            self._groups[None] = SortedKeyList(key=self._key)
 
     def add(self, session: types.Session) -> None:
         """Puts a session in; it must not be there."""
@@ -59,20 +59,20 @@ class Queue:
 
     def __len__(self) -> int:
         if self._grouping is None:
-            return len(self._groups[""])
+            return len(self._groups[None])
         return sum(map(len, self._groups.values()))
 
     def __bool__(self) -> bool:
-        return bool(self._groups if self._grouping is not None else self._groups[""])
+        return bool(self._groups if self._grouping is not None else self._groups[None])
 
     def __iter__(self) -> Iterator[types.Session]:
         """In order, as the groups stand now; lazy."""
         if self._grouping is None:
-            return cast(Iterator[types.Session], iter(self._groups[""]))
+            return cast(Iterator[types.Session], iter(self._groups[None]))
         return self._merged(self._grouping)
 
-    def _group_of(self, session: types.Session) -> str:
-        return "" if self._grouping is None else self._grouping.of(session)
+    def _group_of(self, session: types.Session) -> base.Group:
+        return None if self._grouping is None else self._grouping.of(session)
 
     def _merged(self, grouping: base.Groups) -> Iterator[types.Session]:
         # Keys end in a session's id, so sessions themselves are never compared.

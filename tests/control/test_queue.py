@@ -15,13 +15,13 @@ class Even:
 
     def __init__(self, step: float) -> None:
         self.step = step
-        self.starts: dict[str, float] = {}
+        self.starts: dict[base.Group, float] = {}
         self.read = 0
 
-    def of(self, session: types.Session) -> str:
+    def of(self, session: types.Session) -> base.Group:
         return session.request.tenant
 
-    def keys(self, group: str, sessions: Iterable[types.Session]) -> Iterator[base.Key]:
+    def keys(self, group: base.Group, sessions: Iterable[types.Session]) -> Iterator[base.Key]:
         for place, session in enumerate(sessions):
             self.read += 1
             yield (self.starts[group] + place * self.step, session.id)

@@ -21,18 +21,21 @@ _ABORTABLE = (
     *[types.State.LEAVING, types.State.AWAY, types.State.ARRIVING] * 3,
 )
 
+_APART = ("vtc", "eevdf", "mlfq", "srpt", "buffered")
+
 
 def draw(seed: int) -> bench.Scenario:
     """A random scenario: now roomy, now cramped; now calm, now hostile."""
     rng = random.Random(seed)
     # Drawn apart: the scenarios of a seed are the same but for their long sessions.
     long_rng = random.Random(f"{seed}/long")
+    policy_rng = random.Random(f"{seed}/policy")
     page_units = rng.choice([1, 2, 4])
     pool_pages = rng.randint(8, 24)
     cramped, roomy = rng.randint(1, 10), rng.randint(20, 60)
     clients = _draw_clients(rng, (pool_pages - 1) * page_units)
     last = clients[-1].arrives_at
-    policy = _draw_policy(rng)
+    policy = _draw_policy(rng, policy_rng)
     tier_pages = rng.choice([(), (cramped,), (cramped, roomy), (roomy, roomy), (1, 2)])
     attends_away = bool(tier_pages) and long_rng.random() < 0.4
     if attends_away:
@@ -64,12 +67,21 @@ def draw(seed: int) -> bench.Scenario:
     )
 
 
-def _draw_policy(rng: random.Random) -> base.PolicySettings:
-    return base.PolicySettings(
+def _draw_policy(rng: random.Random, policy_rng: random.Random) -> base.PolicySettings:
+    """Of one of three seeds the name is drawn apart, so that the others stay as they are."""
+    settings = base.PolicySettings(
         name=rng.choice(["fcfs", "fcfs_reserve", "cfs", "cfs", "cfs", "cfs_recompute"]),
         quantum_tokens=rng.choice([1, 2, 8, 64]),
         prefill_quantum_tokens=rng.choice([1, 8, 512]),
         tenant_weights=rng.choice([{}, {"a": 3.0}]),
+    )
+    if policy_rng.random() >= 1 / 3:
+        return settings
+    return dataclasses.replace(
+        settings,
+        name=_APART[policy_rng.randrange(len(_APART))],
+        sessions_fair=(1, 8, 256)[policy_rng.randrange(3)],
+        reading_tokens_per_second=(10.0, 300.0)[policy_rng.randrange(2)],
     )
 
 

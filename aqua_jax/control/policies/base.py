@@ -14,6 +14,7 @@ from typing import Protocol
 from aqua_jax.control import errors, types
 
 Key = tuple[float, ...]
+Group = str | None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -38,6 +39,7 @@ class PolicySettings:
       long a stream of newcomers can overtake (see `cfs.py`).
     weights: what a prefill row and a decode step are charged, in weighted tokens.
     tenant_weights: weight of a tenant; 1 when not named.
+    reading_tokens_per_second: how fast clients read; only `buffered` asks.
     """
 
     name: str = "cfs"
@@ -46,6 +48,7 @@ class PolicySettings:
     sessions_fair: int = 256
     weights: Weights = dataclasses.field(default_factory=Weights)
     tenant_weights: dict[str, float] = dataclasses.field(default_factory=dict)
+    reading_tokens_per_second: float = 10.0
 
     def __post_init__(self) -> None:
         for name in ("quantum_tokens", "prefill_quantum_tokens", "sessions_fair"):
@@ -56,21 +59,32 @@ class PolicySettings:
             value = getattr(self.weights, name)
             if not 0 < value < float("inf"):
                 raise errors.ConfigError(f"policy.weights.{name} is {value}; give a number above 0")
+        if not 0 < self.reading_tokens_per_second < float("inf"):
+            raise errors.ConfigError(
+                f"policy.reading_tokens_per_second is {self.reading_tokens_per_second}; give a"
+                " number above 0"
+            )
         for tenant, value in self.tenant_weights.items():
             if not 0 < value < float("inf"):
                 raise errors.ConfigError(
                     f"policy.tenant_weights[{tenant!r}] is {value}; give a number above 0"
                 )
 
+    def quantum_of(self, session: types.Session) -> int:
+        """Weighted tokens of service that a running session gets before it may be displaced."""
+        if session.prefill_left:
+            return max(self.quantum_tokens, self.prefill_quantum_tokens)
+        return self.quantum_tokens
+
 
 class Groups(Protocol):
     """Sessions whose place in the queue moves together while they wait, as those of a tenant."""
 
-    def of(self, session: types.Session) -> str:
+    def of(self, session: types.Session) -> Group:
         """The session's group. Fixed while it waits."""
         ...
 
-    def keys(self, group: str, sessions: Iterable[types.Session]) -> Iterator[Key]:
+    def keys(self, group: Group, sessions: Iterable[types.Session]) -> Iterator[Key]:
         """Keys, ascending and ending in the id, of a group's waiting sessions as they stand now.
 
         Not to be compared with `Policy.key`, which orders within a group.

@@ -15,6 +15,11 @@ from aqua_jax.control.policies import base, registry
         ("fcfs_reserve", True, False, False),
         ("cfs", False, True, True),
         ("cfs_recompute", False, True, False),
+        ("vtc", False, False, False),
+        ("eevdf", False, True, True),
+        ("mlfq", False, True, True),
+        ("srpt", False, True, True),
+        ("buffered", False, True, True),
     ],
 )
 def test_policies_differ_as_named(
@@ -29,7 +34,9 @@ def test_policies_differ_as_named(
 def test_an_unknown_name_is_met_with_the_nearest() -> None:
     with pytest.raises(errors.ConfigError, match=r"unknown policy 'cfz' \(did you mean 'cfs'\?\)"):
         registry.make(base.PolicySettings(name="cfz"))
-    with pytest.raises(errors.ConfigError, match=r"\(known: cfs, cfs_recompute, fcfs, fcfs_res"):
+    with pytest.raises(
+        errors.ConfigError, match=r"\(known: buffered, cfs, cfs_recompute, eevdf, fcfs"
+    ):
         registry.make(base.PolicySettings(name="lottery"))
 
 
