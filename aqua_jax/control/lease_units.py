@@ -149,7 +149,16 @@ class LentUnits:
     def snapshot(self) -> dict[str, Any]:
         """Plain values."""
         sets = {name: [list(pair) for pair in getattr(self, name)] for name in _SETS}
-        reclaims = [dataclasses.asdict(reclaim) for reclaim in self.reclaims]
+        reclaims = [
+            {
+                "id": reclaim.id,
+                "units_count": reclaim.units_count,
+                "left_count": reclaim.left_count,
+                "deadline": reclaim.deadline,
+                "reported": reclaim.reported,
+            }
+            for reclaim in self.reclaims
+        ]
         return {"end": self.end, **sets, "reclaims": reclaims}
 
     @classmethod
