@@ -17,6 +17,7 @@ from aqua_jax.control import (
     admission,
     copying,
     errors,
+    homes,
     residency,
     shedding,
     slices,
@@ -73,8 +74,8 @@ class Controller:
         self._shaper = slices.Shaper(settings, self._stage)
         self._shedder = shedding.Shedder(self._stage, self._shaper)
         self._admission = admission.Admission(settings, self._stage, self._shaper, self._shedder)
-        # dispatch -> its sessions by id, each with its epoch
-        self._flying: dict[int, dict[int, tuple[types.Session, int]]] = {}
+        self.homes = homes.Homes(self._stage, pages_max=settings.relocate_pages)
+        self._flying: dict[int, dict[int, homes.Flight]] = {}  # dispatch -> its sessions by id
         self._dispatch = 0
 
     @property
@@ -185,7 +186,7 @@ class Controller:
             session.state is types.State.ARRIVING or self.memory.leaving(session)
             for session in self._stage.running.values()
         )
-        return held_up or bool(self.memory.copies_in_flight and self._stage.queue)
+        return held_up or bool(self.memory.waits_in_flight and self._stage.queue)
 
     def count_states(self) -> dict[types.State, int]:
         """Living sessions by state."""
@@ -205,11 +206,14 @@ class Controller:
         emissions = []
         for outcome in outcomes:
             id, tokens, finished, prefill_units, step_units, overrun = outcome
-            session, epoch = flying[id]
+            session, epoch, _ = flying[id]
             session.flights -= 1
             overrun_tokens += overrun
             if session.state is _ENDED:  # aborted while the slice ran
                 overrun_tokens += len(tokens)
+                continue
+            if dispatch <= session.void_until:
+                self.homes.drop_outcome(session)
                 continue
             session.service += self.policy.service(prefill_units, step_units)
             if epoch == session.epoch:
@@ -258,10 +262,15 @@ class Controller:
                     given_up.append(session)
         return given_up
 
+    def void(self, space: int, now: float) -> None:
+        """A grant is lost: clean copies vanish, who had pages only there recomputes."""
+        flights = [flight for flying in self._flying.values() for flight in flying.values()]
+        self.homes.void(space, flights, now)
+
     def lose_all(self, now: float) -> None:
         """Pool and arenas were rebuilt: every session that had state recomputes."""
         for dispatch in sorted(self._flying):
-            for session, _ in self._flying.pop(dispatch).values():
+            for session, _, _ in self._flying.pop(dispatch).values():
                 session.flights = 0
                 session.planned_known = session.known
             self.memory.complete_dispatch(dispatch)
@@ -288,7 +297,7 @@ class Controller:
         return [
             session
             for flight in self._flying.values()
-            for session, _ in flight.values()
+            for session, _, _ in flight.values()
             if session.lane < 0 and session.state is types.State.RUNNING
         ]
 
@@ -309,8 +318,8 @@ class Controller:
     def _count_planned(self, batch: types.Batch) -> None:
         dispatch, charge = self._dispatch, self.policy.charge
         flight = self._flying[dispatch] = {}
-        for _, session, _, _, prefill, steps, _ in batch.lanes:
-            flight[session.id] = (session, session.epoch)
+        for _, session, pages, _, prefill, steps, _ in batch.lanes:
+            flight[session.id] = homes.Flight(session, session.epoch, pages)
             session.flights += 1
             session.last_dispatch = dispatch
             if prefill and prefill == session.prefill_left:

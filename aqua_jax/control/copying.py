@@ -64,14 +64,14 @@ class PagedBytes:
     wasted: int = 0
 
     def know(self, tier: str) -> None:
-        """The tier's totals begin at 0, if they have not begun."""
+        """Its totals are 0 if nothing has moved."""
         for totals in (self.out, self.into, self.relocated):
             totals.setdefault(tier, 0)
 
     def add(self, copy: Copy) -> None:
         """The copy has arrived."""
         totals = {"out": self.out, "in": self.into, "move": self.relocated}[copy.direction]
-        totals[copy.tier] += len(copy.moves)
+        totals[copy.tier] = totals.get(copy.tier, 0) + len(copy.moves)
 
 
 class InFlight:
@@ -81,6 +81,8 @@ class InFlight:
         self._device = device
         self._slots = slots
         self._copies: dict[int, tuple[Copy, list[pages.PagePool]]] = {}
+        self.moves = 0  # copies from slot to slot
+        self.pages_moving = 0  # in them
 
     def __len__(self) -> int:
         return len(self._copies)
@@ -94,10 +96,16 @@ class InFlight:
         source.begin_read([m.source.index for m in copy.moves], ticket)
         target.begin_write([m.target.index for m in copy.moves], ticket)
         self._copies[ticket] = copy, [source, target]
+        if copy.direction == "move":
+            self.moves += 1
+            self.pages_moving += len(copy.moves)
 
     def end(self, ticket: int) -> Copy:
         """It completed or failed: its pages are free of it."""
         copy, ends = self._copies.pop(ticket)
+        if copy.direction == "move":
+            self.moves -= 1
+            self.pages_moving -= len(copy.moves)
         for pool in ends:
             pool.end_copy(ticket)
         return copy

@@ -59,11 +59,17 @@ class Relocation:
         self._tenants: dict[spare.Tier, collections.deque[_Tenant]] = {}
         self._failed: dict[spare.Away, spare.Tier] = {}  # a page's copy there has failed last
 
-    def call_back(self, tier: spare.Tier, count: int) -> int:
+    @property
+    def is_pending(self) -> bool:
+        """True while pages are in slots that are called back."""
+        return bool(self._tenants)
+
+    def call_back(self, space: int, count: int) -> int:
         """At least `count` slots (whole units of them, all there are at most) are to be vacated.
 
         Those that cost the least to vacate; FREE ones retire at once. Returns how many.
         """
+        tier = self._slots.of(space)
         tenants = self._find_tenants(tier)
         slots = _cheapest(tier, count, {slot: self._cost(t) for slot, t in tenants.items()})
         tier.slots.call_back(slots)
@@ -132,12 +138,13 @@ class Relocation:
             self._claims.give_up(session, [holding.away[index]])
             holding.away[index] = None
 
-    def void(self, tier: spare.Tier) -> list[int]:
+    def void(self, space: int) -> list[int]:
         """What is in the tier is lost. Returns the sessions whose pages were nowhere else.
 
-        They must give up everything before anything else changes.
+        They must be dropped before anything else changes. Copies in flight from and to it end
+        as failed, and the space is known until they have.
         """
-        self._slots.void(tier.slots.space)
+        tier = self._slots.void(space)
         self._tenants.pop(tier, None)
         lost = []
         for session, holding in self._holdings.items():

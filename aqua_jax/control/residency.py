@@ -56,14 +56,12 @@ class Residency:
         self.slots = spare.Slots(tiers)
         self.attends_away = attends_away
         self._moved = copying.PagedBytes()
-        for tier in tiers:
-            self._moved.know(tier.name)
         self._pages_needed = pages_needed
         self._planner = planning.Planner(device, units_in_page)
         self._holdings: dict[int, holdings.Holding] = {}
         self._copies = copying.InFlight(device, self.slots)
         self._claims = claims.Claims(self.slots)
-        self._relocation = relocation.Relocation(self._holdings, self._claims)
+        self.relocation = relocation.Relocation(self._holdings, self._claims)
 
     @property
     def tiers(self) -> tuple[spare.Tier, ...]:
@@ -72,7 +70,9 @@ class Residency:
 
     @property
     def moved(self) -> copying.PagedBytes:
-        """Pages moved so far."""
+        """Pages moved so far, by the names of all tiers that there are or that were used."""
+        for tier in self.tiers:
+            self._moved.know(tier.name)
         return dataclasses.replace(self._moved, wasted=self._claims.wasted)
 
     # -- the device side ---------------------------------------------------------------------
@@ -99,6 +99,16 @@ class Residency:
     def copies_in_flight(self) -> int:
         """Copies that were submitted and have not completed."""
         return len(self._copies)
+
+    @property
+    def waits_in_flight(self) -> bool:
+        """True when some are to or from the device, so that somebody may wait for them."""
+        return len(self._copies) > self._copies.moves
+
+    @property
+    def pages_moving(self) -> int:
+        """Pages under way from slot to slot."""
+        return self._copies.pages_moving
 
     def table(self, session: types.Session) -> Sequence[int]:
         """Its page table, as in `LanePlan.pages`. Valid until the next call that changes it."""
@@ -290,47 +300,11 @@ class Residency:
         self.slots.give_up(session.id, holding.left, read_until)
         self.slots.give_up(session.id, holding.moves.values())
 
-    # -- tiers that come and go --------------------------------------------------------------
-
-    def add_tier(self, tier: spare.Tier) -> None:
-        """A grant: nearer than the host's memory. Its space must be one that nothing touches."""
-        if tier.slots.space == self.device.space:
-            raise errors.InternalError(f"space {tier.slots.space} is the device's pool")
-        self.slots.add(tier)
-        self._moved.know(tier.name)
-
-    def call_back(self, space: int, count: int) -> int:
-        """At least `count` slots of the tier are to be vacated; returns how many will be.
-
-        They retire as they are: those in use by and by, with `relocate`.
-        """
-        return self._relocation.call_back(self.slots.of(space), count)
-
-    def relocate(self, *, pages_max: int) -> list[copying.Copy]:
-        """Plans copies of pages that must leave their slots to others. Begin them at once."""
-        return self._relocation.plan(pages_max)
-
-    def homeless(self) -> list[int]:
-        """Sessions with pages in slots that are called back and in no other place, by id."""
-        return self._relocation.homeless()
-
     def settle_moves(self, session: types.Session) -> None:
         """Gives up the slots that its attended pages have left: slices in flight may read them."""
         holding = self._holdings[session.id]
         left, holding.left = holding.left, []
         self.slots.give_up(session.id, left, session.last_dispatch)
-
-    def remove_tier(self, space: int) -> spare.Tier:
-        """The tier, every slot of which is RETIRED, is no more."""
-        return self.slots.remove(space)
-
-    def void(self, space: int) -> list[int]:
-        """The tier's memory is lost. Returns the sessions whose pages were nowhere else.
-
-        They must be dropped before anything else changes. Copies in flight from and to it end
-        as failed, and the space is known until they do.
-        """
-        return self._relocation.void(self.slots.of(space))
 
     # -- copies in flight --------------------------------------------------------------------
 
@@ -404,7 +378,7 @@ class Residency:
     ) -> list[copying.Arrived]:
         """One session's part of a copy; what it means for the session, if anything."""
         if direction == "move":
-            self._relocation.finish(part, holding, ok=ok)
+            self.relocation.finish(part, holding, ok=ok)
             return [copying.Arrived(part.session, direction, ok)]
         tickets = holding.outs if direction == "out" else holding.ins
         if ticket not in tickets:
@@ -437,4 +411,4 @@ class Residency:
         for index in part.indices:
             holding.copy_of(index).used = True
         if not holding.ins:
-            self._relocation.stay(part.session, holding)
+            self.relocation.stay(part.session, holding)

@@ -22,7 +22,8 @@ class ControllerSettings:
     many while prefill piles up).
     sessions_max: living sessions. looks_max: waiting sessions looked at per
     decision. passes_max: later ones admitted past one that does not fit.
-    early_pages: pages of likely victims copied out early per slice.
+    early_pages: pages of likely victims copied out early per slice. relocate_pages: pages
+    under way at a time from slots that are called back to others.
     """
 
     lanes: int
@@ -34,6 +35,7 @@ class ControllerSettings:
     looks_max: int = 8
     passes_max: int = 4
     early_pages: int = 8
+    relocate_pages: int = 64
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

@@ -40,6 +40,7 @@ class Counters:
     recomputed_tokens: int = 0
     overrun_tokens: int = 0
     copy_errors: int = 0
+    homes_lost: int = 0  # sessions that recompute because their pages had no home any more
     decisions: int = 0
 
 

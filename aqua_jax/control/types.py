@@ -126,6 +126,7 @@ class Session:
     flights: int = 0  # dispatches in flight that carry it
     last_dispatch: int = 0  # the latest dispatch that carried it
     epoch: int = 0  # grows when its pages are given up: older outcomes are dropped
+    void_until: int = 0  # outcomes of dispatches up to this one are void: they read lost memory
     first_emitted_at: float | None = None  # clock second at which its first token came
     vtime: float = 0.0  # virtual time: weighted service over weight, or the policy's other measure
     served: float = 0.0  # weighted service since it got its lane, or since its prefill ended

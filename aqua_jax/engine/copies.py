@@ -85,6 +85,11 @@ class Copies:
         completions = self._mover.poll()
         return bool(completions), self._take_in(completions)
 
+    @property
+    def pauses(self) -> bool:
+        """True for a while after a copy was refused."""
+        return self._clock.now() < self.retry_at < math.inf
+
     def retry_due(self) -> bool:
         """True once when `retry_at` has come."""
         due = self.retry_at <= self._clock.now()

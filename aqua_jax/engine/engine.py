@@ -7,7 +7,7 @@ One thread owns it and calls `step`. `submit` and `abort` go through an inbox
 that any thread may use. Slice k+1 is dispatched just before slice k ends,
 without reading its outcomes; those are read while k+1 runs.
 
-    step:  inbox, deadlines -> copies completed -> slices completed
+    step:  inbox, deadlines -> copies completed -> slices completed -> memory lent, called back
            -> decide, submit copies, dispatch (when due) -> else wait in the clock
 """
 
@@ -84,7 +84,9 @@ class Engine:
         *,
         settings: EngineSettings | None = None,
         observer: observers.Observer | None = None,
+        parties: Sequence[protocols.Party] = (),
     ) -> None:
+        """parties: to leases, by which the tiers and the pool of the controller come and go."""
         self.controller = controller
         self.mover = mover
         self.runner = runner
@@ -93,6 +95,7 @@ class Engine:
         self.observer = observer or observers.Observer()
         self.usage = usage.Usage(clock.now())
         self.pace = pace.Pace()
+        self._parties = tuple(parties)
         self._ids = itertools.count(1)
         self._inbox: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
         self._door = threading.Lock()  # between submitting threads and draining
@@ -168,6 +171,7 @@ class Engine:
         at `wakes_at()`, or when a ticket is done or a client asks for something.
         """
         done = self._take_inbox() | self._expire() | self._take_copies() | self._take_slices()
+        done |= self._move_homes()
         self._changed |= done or self._copies.retry_due()
         if self._changed and self._dispatch_due():
             self._dispatch()
@@ -178,7 +182,9 @@ class Engine:
 
     def wakes_at(self) -> float:
         """The clock second at which a turn is due though nothing happens; infinite: none is."""
-        wakes_at = self._copies.retry_at
+        wakes_at = min(self._copies.retry_at, self.controller.homes.wakes_at(self.clock.now()))
+        for party in self._parties:
+            wakes_at = min(wakes_at, party.wakes_at())
         if self._deadlines:
             wakes_at = min(wakes_at, self._deadlines[0][0])
         if self._changed and len(self._flights) == 1:
@@ -293,6 +299,18 @@ class Engine:
             self._note_slice(flight, finished_at)
             self._deliver(flight, outcomes)
         return took
+
+    def _move_homes(self) -> bool:
+        """Memory comes and goes; pages leave what was called back. True when anything was done."""
+        now, homes_lost = self.clock.now(), self.controller.counters.homes_lost
+        done = False
+        for party in self._parties:
+            done |= self._timed(party.turn, now)
+        if not self._copies.pauses:  # after a refusal, which would be repeated at once
+            moves = self._timed(self.controller.homes.relocate, now)
+            self._submit_copies(moves)
+            done |= bool(moves)
+        return done or self.controller.counters.homes_lost > homes_lost
 
     def _mark_end(self, finished_at: float) -> None:
         """The device is idle from here, or was until the next slice was dispatched."""

@@ -58,6 +58,24 @@ class Mover(Protocol):
         ...
 
 
+class Party(Protocol):
+    """A side of leases: a borrower of memory for this engine's pages, or a lender of its pool's.
+
+    It changes the controller's tiers and pools, on the engine's thread, between slices.
+    """
+
+    def turn(self, now: float) -> bool:
+        """Takes in what it was told and asks for what it wants. Never waits.
+
+        True when memory has come, was called back or is gone, so that it is worth deciding again.
+        """
+        ...
+
+    def wakes_at(self) -> float:
+        """The clock second at which a turn is due though nothing happens."""
+        ...
+
+
 class Runner(Protocol):
     """Runs one kind of session on one device group."""
 

@@ -21,7 +21,7 @@ class Home:
 
     def lend(self, count: int, *, space: int = LENT, generation: int = 1, **fields: int) -> None:
         slots = pages.PagePool(space, count, generation=generation)
-        self.memory.add_tier(spare.Tier("peer", slots, **fields))
+        self.memory.slots.add(spare.Tier("peer", slots, **fields))
 
     @property
     def lent(self) -> pages.PagePool:
@@ -54,7 +54,7 @@ class Home:
         return [one for ticket in tickets for one in self.memory.finish(ticket, ok=ok)]
 
     def relocate(self, pages_max: int = 64) -> list[copying.Copy]:
-        copies = self.memory.relocate(pages_max=pages_max)
+        copies = self.memory.relocation.plan(pages_max)
         self.tickets = self.begin(copies) or self.tickets
         return copies
 
@@ -70,10 +70,10 @@ def count_moves(copies: list[copying.Copy]) -> list[tuple[str, str, int]]:
 def test_free_slots_retire_at_once_and_the_rest_stays_in_use() -> None:
     home = Home()
     home.away(2)
-    assert home.memory.call_back(LENT, 3) == 3
+    assert home.memory.relocation.call_back(LENT, 3) == 3
     assert (home.lent.retired_count, home.lent.free_count, home.lent.called_count) == (3, 1, 0)
-    assert home.memory.relocate(pages_max=64) == []
-    assert home.memory.call_back(LENT, 9) == 3  # all there are
+    assert home.memory.relocation.plan(64) == []
+    assert home.memory.relocation.call_back(LENT, 9) == 3  # all there are
     assert (home.lent.retired_count, home.lent.called_count) == (4, 2)
     assert home.memory.slots_free == 8
 
@@ -81,7 +81,7 @@ def test_free_slots_retire_at_once_and_the_rest_stays_in_use() -> None:
 def test_the_old_slot_is_given_up_once_the_copy_to_the_new_home_is_complete() -> None:
     home = Home()
     session = home.away(3)
-    home.memory.call_back(LENT, 6)
+    home.memory.relocation.call_back(LENT, 6)
     assert count_moves(home.relocate()) == [("peer", "host", 3)]
     assert (home.lent.retired_count, home.lent.called_count) == (3, 3)
     assert home.tiers(session) == ["peer"] * 3  # it could still come from there
@@ -90,7 +90,7 @@ def test_the_old_slot_is_given_up_once_the_copy_to_the_new_home_is_complete() ->
     assert home.tiers(session) == ["host"] * 3
     assert home.lent.retired_count == 6
     assert home.memory.moved.relocated == {"host": 3, "peer": 0}
-    assert home.memory.remove_tier(LENT).slots.space == LENT
+    assert home.memory.slots.remove(LENT).slots.space == LENT
     assert home.memory.is_whole_away(session)
     home.memory.check_integrity()
 
@@ -99,14 +99,14 @@ def test_another_grant_with_room_comes_before_the_host() -> None:
     home = Home()
     home.away(4)
     home.lend(3, space=6, generation=2)
-    home.memory.call_back(LENT, 6)
+    home.memory.relocation.call_back(LENT, 6)
     assert count_moves(home.relocate()) == [("peer", "peer", 3), ("peer", "host", 1)]
 
 
 def test_a_budget_bounds_what_moves_at_once() -> None:
     home = Home()
     home.away(5)
-    home.memory.call_back(LENT, 6)
+    home.memory.relocation.call_back(LENT, 6)
     assert count_moves(home.relocate(2)) == [("peer", "host", 2)]
     assert count_moves(home.relocate(2)) == [("peer", "host", 2)]
     assert count_moves(home.relocate(2)) == [("peer", "host", 1)]
@@ -116,7 +116,7 @@ def test_a_copy_whose_page_is_on_the_device_is_given_up_not_moved() -> None:
     home = Home()
     session = home.session(3)
     home.finish(home.begin(home.memory.copy_early(session, pages_max=8)))
-    home.memory.call_back(LENT, 6)
+    home.memory.relocation.call_back(LENT, 6)
     assert home.relocate() == []
     assert home.tiers(session) == [""] * 3
     assert home.lent.retired_count == 6
@@ -126,7 +126,7 @@ def test_a_copy_into_the_slot_is_waited_for() -> None:
     home = Home()
     session = home.session(3)
     leaving = home.begin(home.memory.leave(session, units=12, last_dispatch=0) or [])
-    home.memory.call_back(LENT, 6)
+    home.memory.relocation.call_back(LENT, 6)
     assert home.relocate() == []
     home.finish(leaving)
     assert count_moves(home.relocate()) == [("peer", "host", 3)]
@@ -136,7 +136,7 @@ def test_a_failed_move_is_tried_again_elsewhere() -> None:
     home = Home(lent=2)
     session = home.away(2)
     home.lend(2, space=6, generation=2)
-    home.memory.call_back(LENT, 2)
+    home.memory.relocation.call_back(LENT, 2)
     (copy,) = home.relocate()
     assert copy.moves[0].target.space == 6
     (arrived,) = home.finish(home.tickets, ok=False)
@@ -151,7 +151,7 @@ def test_a_failed_move_is_tried_again_elsewhere() -> None:
 def test_it_may_arrive_from_the_old_slot_and_then_needs_no_new_one() -> None:
     home = Home()
     session = home.away(2)
-    home.memory.call_back(LENT, 6)
+    home.memory.relocation.call_back(LENT, 6)
     home.relocate()
     moving = home.tickets
     arriving = home.begin(home.memory.arrive(session))
@@ -166,7 +166,7 @@ def test_it_may_arrive_from_the_old_slot_and_then_needs_no_new_one() -> None:
 def test_it_may_arrive_from_the_old_slot_after_it_has_moved() -> None:
     home = Home()
     session = home.away(2)
-    home.memory.call_back(LENT, 6)
+    home.memory.relocation.call_back(LENT, 6)
     home.relocate()
     moving = home.tickets
     arriving = home.begin(home.memory.arrive(session))
@@ -182,7 +182,7 @@ def test_it_may_arrive_from_the_old_slot_after_it_has_moved() -> None:
 def test_who_ends_while_it_moves_is_not_heard_of_again(ok: bool) -> None:
     home = Home()
     session = home.away(2)
-    home.memory.call_back(LENT, 6)
+    home.memory.relocation.call_back(LENT, 6)
     home.relocate()
     home.memory.drop(session, last_dispatch=0)
     assert (home.lent.called_count, home.memory.slots_free) == (2, 6)
@@ -198,7 +198,7 @@ def test_what_is_attended_is_read_in_the_old_slot_by_slices_in_flight() -> None:
     home.finish(home.begin(home.memory.shed(session, 3)))
     home.memory.settle_shed(session)
     session.last_dispatch = 4  # it reads the slots of the grant
-    home.memory.call_back(LENT, 6)
+    home.memory.relocation.call_back(LENT, 6)
     home.relocate()
     before = list(home.memory.table(session))
     home.finish(home.tickets)
@@ -217,7 +217,7 @@ def test_what_is_attended_is_read_in_the_old_slot_by_slices_in_flight() -> None:
 def test_slots_that_turn_free_retire_in_the_place_of_those_in_use() -> None:
     home = Home()
     first, second = home.away(3), home.away(3, id=2)
-    home.memory.call_back(LENT, 3)
+    home.memory.relocation.call_back(LENT, 3)
     assert home.lent.called_count == 3
     called = first if home.lent.is_called(0) else second
     home.memory.drop(second if called is first else first, last_dispatch=0)
@@ -230,7 +230,7 @@ def test_units_are_called_whole_and_the_cheapest_first() -> None:
     stays = home.away(1, id=1)
     home.away(2, id=2)
     home.memory.drop(stays, last_dispatch=0)  # slots 1 and 2 are in use, units 0 and 1 half full
-    assert home.memory.call_back(LENT, 3) == 4
+    assert home.memory.relocation.call_back(LENT, 3) == 4
     assert [slot for slot in range(6) if home.lent.is_retired(slot)] == [3, 4, 5]
     assert home.lent.is_called(2)
     assert home.memory.slots_free == 9  # slot 0 and the host's
@@ -240,14 +240,14 @@ def test_units_are_called_whole_and_the_cheapest_first() -> None:
 def test_without_room_they_stay_and_are_named() -> None:
     home = Home(host=1)
     first, second = home.away(2), home.away(2, id=2)
-    home.memory.call_back(LENT, 6)
+    home.memory.relocation.call_back(LENT, 6)
     assert count_moves(home.relocate()) == [("peer", "host", 1)]
     assert home.relocate() == []
-    assert home.memory.homeless() == [first.id, second.id]
+    assert home.memory.relocation.homeless() == [first.id, second.id]
     home.memory.drop(second, last_dispatch=0)  # the highest slots are called first, and move first
     home.finish(home.tickets)
     assert count_moves(home.relocate()) == [("peer", "host", 1)]
-    assert home.memory.homeless() == [first.id]
+    assert home.memory.relocation.homeless() == [first.id]
 
 
 def test_clean_copies_of_others_give_way() -> None:
@@ -255,7 +255,7 @@ def test_clean_copies_of_others_give_way() -> None:
     home.away(2)
     other = home.session(2, id=2)
     home.finish(home.begin(home.memory.copy_early(other, pages_max=8)))
-    home.memory.call_back(LENT, 2)
+    home.memory.relocation.call_back(LENT, 2)
     assert count_moves(home.relocate()) == [("peer", "host", 2)]
     assert home.tiers(other) == ["", ""]
 
@@ -266,7 +266,7 @@ def test_slots_called_back_count_for_nobody() -> None:
     home.finish(home.begin(home.memory.copy_early(other, pages_max=2)))
     newcomer = home.session(3, id=2)
     assert home.memory.slots_obtainable(newcomer) == 3
-    home.memory.call_back(LENT, 2)
+    home.memory.relocation.call_back(LENT, 2)
     assert (home.memory.slots_obtainable(newcomer), home.memory.slots_kept(other)) == (1, 0)
     assert home.memory.leave(newcomer, units=12, last_dispatch=0) is None
 
@@ -278,7 +278,7 @@ def test_a_lost_home_takes_what_was_nowhere_else() -> None:
     home = Home(lent=4)
     away, clean = home.away(2), home.session(2, id=2)
     home.finish(home.begin(home.memory.copy_early(clean, pages_max=2)))
-    assert home.memory.void(LENT) == [away.id]
+    assert home.memory.relocation.void(LENT) == [away.id]
     home.memory.drop(away, last_dispatch=0)
     home.memory.check_integrity()
     assert home.tiers(clean) == ["", ""]
@@ -290,12 +290,12 @@ def test_the_space_of_a_lost_home_is_not_used_while_anything_touches_it() -> Non
     home = Home()
     session = home.session(2)
     early = home.begin(home.memory.copy_early(session, pages_max=2))
-    assert home.memory.void(LENT) == []
+    assert home.memory.relocation.void(LENT) == []
     with pytest.raises(errors.InternalError, match="and something touches it: True"):
         home.lend(2, generation=2)
     (arrived,) = home.finish(early)  # though the copy says that it is complete
     assert arrived.ok  # nothing waits for it any more
-    assert home.memory.moved.out == {"host": 0, "peer": 0}
+    assert home.memory.moved.out == {"host": 0}
     home.lend(2, generation=2)
     with pytest.raises(errors.InternalError, match="the latest was 2"):
         home.lend(2, space=LENT, generation=2)
@@ -305,7 +305,7 @@ def test_a_completion_of_a_lost_home_says_nothing_of_a_later_copy() -> None:
     home = Home()
     session = home.session(2)
     early = home.begin(home.memory.copy_early(session, pages_max=2))
-    home.memory.void(LENT)
+    home.memory.relocation.void(LENT)
     again = home.begin(home.memory.leave(session, units=8, last_dispatch=0) or [])
     home.finish(early, ok=False)
     assert home.tiers(session) == ["host", "host"]
@@ -319,10 +319,10 @@ def test_a_move_from_or_to_a_lost_home_is_over(lost: int) -> None:
     home = Home(lent=2)
     session = home.away(2)
     home.lend(2, space=6, generation=2)
-    home.memory.call_back(LENT, 2)
+    home.memory.relocation.call_back(LENT, 2)
     home.relocate()
     moving = home.tickets
-    losers = home.memory.void(lost)
+    losers = home.memory.relocation.void(lost)
     if lost == LENT:
         assert losers == [session.id]
         home.memory.drop(session, last_dispatch=0)
@@ -339,7 +339,7 @@ def test_who_arrives_from_a_lost_home_has_lost_its_pages() -> None:
     home = Home()
     session = home.away(2)
     arriving = home.begin(home.memory.arrive(session))
-    assert home.memory.void(LENT) == [session.id]
+    assert home.memory.relocation.void(LENT) == [session.id]
     home.memory.drop(session, last_dispatch=0)
     assert home.finish(arriving) == []
     assert home.memory.device.free_count == 12
@@ -348,8 +348,6 @@ def test_who_arrives_from_a_lost_home_has_lost_its_pages() -> None:
 def test_what_is_not_there_cannot_be_called_or_removed() -> None:
     home = Home()
     with pytest.raises(errors.InternalError, match=r"no tier has space 9 \(known: \[5, 1\]\)"):
-        home.memory.call_back(9, 1)
+        home.memory.relocation.call_back(9, 1)
     with pytest.raises(errors.InternalError, match="space 5 is removed with 6 slots: call them ba"):
-        home.memory.remove_tier(LENT)
-    with pytest.raises(errors.InternalError, match="space 0 is the device's pool"):
-        home.lend(3, space=0)
+        home.memory.slots.remove(LENT)
