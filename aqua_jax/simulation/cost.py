@@ -17,6 +17,14 @@ where longer(memory, compute) is their maximum on a device whose arithmetic
 hides its reads (a roofline) and their sum on one where it does not. It is taken
 over the whole slice: exact unless memory binds in some of its steps and
 compute in others.
+
+Where programs fuse, one carries a chunk and a step of every lane (as vLLM V1
+and Sarathi-Serve, OSDI'24, run them), and the weights are read once for both.
+Of c chunks and s steps min(c, s) programs do, and the rest is of one kind:
+
+    slice   = dispatch + fused + rest
+    fused   = n * program + longer(n * weights read + KV read of both,
+                                   arithmetic of both)
 """
 
 from __future__ import annotations
@@ -78,7 +86,8 @@ class SliceCost:
     latency of reductions between shards). chunk_ps, step_ps: reading the weights for one.
     context_ps: reading one cached unit. row_ps, lane_ps: the arithmetic of a prefill row and of
     a lane's step. row_context_ps: that of a prefill row with one unit it attends to.
-    overlaps: memory and arithmetic take the longer of both, else their sum.
+    overlaps: memory and arithmetic take the longer of both, else their sum. fuses: a chunk and a
+    step are one program where a slice has both, else they are two.
     """
 
     dispatch_ps: int
@@ -90,10 +99,11 @@ class SliceCost:
     lane_ps: int
     context_ps: int
     overlaps: bool
+    fuses: bool
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):
-            if field.name != "overlaps":
+            if field.name not in ("overlaps", "fuses"):
                 strict_json.above(self, field.name, open_end=False)
 
     def nanoseconds(self, batch: types.Batch, chunk_units: int) -> int:
@@ -102,16 +112,32 @@ class SliceCost:
 
     def picoseconds(self, work: Work) -> int:
         """The time of that work in one dispatch."""
-        total = self.dispatch_ps + (work.chunks + work.steps) * self.program_ps
-        if work.chunks:
-            memory = work.chunks * self.chunk_ps + work.chunk_context * self.context_ps
-            compute = work.rows * self.row_ps + work.row_context * self.row_context_ps
-            total += max(memory, compute) if self.overlaps else memory + compute
-        if work.steps:
-            memory = work.steps * self.step_ps + work.step_context * self.context_ps
-            compute = work.lane_steps * self.lane_ps
-            total += max(memory, compute) if self.overlaps else memory + compute
+        both = min(work.chunks, work.steps) if self.fuses else 0
+        total = self.dispatch_ps
+        if both:
+            total += self._programs_ps(work, both, both)
+        if work.chunks > both:
+            total += self._programs_ps(work, work.chunks - both, 0)
+        if work.steps > both:
+            total += self._programs_ps(work, 0, work.steps - both)
         return total
+
+    def _programs_ps(self, work: Work, chunks: int, steps: int) -> int:
+        """The time of programs that carry so many of the work's chunks, of its steps, or of both.
+
+        With an even part of what chunks and steps do: each division is whole where all are taken.
+        """
+        memory = max(chunks * self.chunk_ps, steps * self.step_ps)
+        compute = 0
+        if chunks:
+            memory += work.chunk_context * self.context_ps * chunks // work.chunks
+            rows = work.rows * self.row_ps + work.row_context * self.row_context_ps
+            compute += rows * chunks // work.chunks
+        if steps:
+            memory += work.step_context * self.context_ps * steps // work.steps
+            compute += work.lane_steps * self.lane_ps * steps // work.steps
+        longer = max(memory, compute) if self.overlaps else memory + compute
+        return max(chunks, steps) * self.program_ps + longer
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` takes."""
@@ -124,9 +150,11 @@ class SliceCost:
 
 
 def text_cost(
-    hardware: hardwares.Hardware, shape: shapes.TextShape, *, shards: int = 1
+    hardware: hardwares.Hardware, shape: shapes.TextShape, *, shards: int = 1, fuses: bool = True
 ) -> SliceCost:
     """The roofline of a decoder on `shards` devices of a kind, tensor-parallel.
+
+    fuses: as engines on GPUs run it; the programs of this project's own loops do not.
 
     A program reads all weights; a row is 2 flops for each parameter, and 4 for each unit that
     it attends to in each head dimension of each layer (scores and values); rates are nominal
@@ -159,6 +187,7 @@ def text_cost(
         lane_ps=row_ps,
         context_ps=_ps(shape.kv_token_bytes, bytes_rate),
         overlaps=True,
+        fuses=fuses,
     )
 
 
@@ -182,6 +211,7 @@ def item_cost(hardware: hardwares.Hardware, shape: shapes.ItemShape) -> SliceCos
         lane_ps=round(shape.item_ns * 1000 * scale),
         context_ps=0,
         overlaps=False,
+        fuses=False,
     )
 
 

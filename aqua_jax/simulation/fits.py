@@ -194,6 +194,7 @@ def _cost(seconds: np.ndarray) -> cost.SliceCost:
         lane_ps=lane,
         context_ps=context,
         overlaps=False,
+        fuses=False,
     )
 
 

@@ -21,6 +21,7 @@ NONE = cost.SliceCost(
     lane_ps=0,
     context_ps=0,
     overlaps=True,
+    fuses=False,
 )
 SESSION = types.Session(1, types.Request(prompt_units=1, steps_max=1), 0.0)
 
@@ -94,6 +95,59 @@ def test_memory_and_arithmetic_overlap_or_add():
         assert cost.SliceCost.from_json(fields, where="").nanoseconds(plan, 8) == longer
         adding = cost.SliceCost.from_json(fields | {"overlaps": False}, where="")
         assert adding.nanoseconds(plan, 8) == both
+
+
+@pytest.mark.parametrize("overlaps", [True, False])
+@pytest.mark.parametrize(
+    ("lanes", "both"),
+    [
+        (((3, 4, 2),), 1),  # a chunk, two steps
+        (((0, 12, 0), (10, 0, 1)), 1),  # three chunks, a step
+        (((0, 8, 0), (10, 0, 2), (20, 0, 2)), 2),
+        (((0, 8, 0),), 0),
+        (((5, 0, 3),), 0),
+    ],
+)
+def test_fused_programs_carry_a_chunk_and_a_step(lanes, both, overlaps):
+    work = cost.count(batch(*lanes), 4)
+
+    def cost_of(**fields):
+        given = NONE.to_json() | {"fuses": True, "overlaps": overlaps} | fields
+        return cost.SliceCost.from_json(given, where="").picoseconds(work)
+
+    assert cost_of(program_ps=7) == 7 * (work.chunks + work.steps - both)
+    # The weights are read once for both; all else is what it is apart.
+    assert cost_of(chunk_ps=5, step_ps=5) == 5 * (work.chunks + work.steps - both)
+    for field, count in (
+        ("row_ps", work.rows),
+        ("row_context_ps", work.row_context),
+        ("lane_ps", work.lane_steps),
+        ("context_ps", work.chunk_context + work.step_context),
+    ):
+        # Times 6, so that a third or a half of it is whole.
+        assert cost_of(**{field: 6}) == 6 * count
+
+
+def test_arithmetic_of_rows_hides_behind_the_reads_of_a_fused_step():
+    fields = NONE.to_json() | {"fuses": True, "chunk_ps": 100, "step_ps": 100}
+    work = cost.count(batch((0, 4, 0), *[(0, 0, 1)] * 10), 4)
+    hidden = cost.SliceCost.from_json(fields | {"row_ps": 10, "lane_ps": 6}, where="")
+    assert hidden.picoseconds(work) == 100
+    bound = cost.SliceCost.from_json(fields | {"row_ps": 20, "lane_ps": 6}, where="")
+    assert bound.picoseconds(work) == 4 * 20 + 10 * 6
+    apart = cost.SliceCost.from_json(bound.to_json() | {"fuses": False}, where="")
+    assert apart.picoseconds(work) == 100 + 100
+
+
+def test_a_34b_on_an_h100_prefills_beside_decoding_for_less_than_apart():
+    """A chunk of 512 is bound by arithmetic, a step of 30 lanes by memory: it hides behind it."""
+    device, shape = hardware.load("H100"), shapes.text("CodeLlama-34B")
+    fused = cost.text_cost(device, shape)
+    apart = cost.text_cost(device, shape, fuses=False)
+    mixed = batch((0, 512, 0), *[(1000, 0, 1)] * 30)
+    saved = apart.nanoseconds(mixed, 512) - fused.nanoseconds(mixed, 512)
+    step_reads = fused.step_ps + 30 * 1001 * fused.context_ps
+    assert saved == pytest.approx((step_reads - 30 * fused.lane_ps) / 1000, abs=2)
 
 
 def figures(device, name, shards=1):
@@ -180,6 +234,7 @@ def test_json_there_and_back():
         ({"row_ps": 1.5}, "f.json: row_ps is 1.5; expected a whole number"),
         ({"rows_ps": 1}, "f.json: unknown field 'rows_ps' (did you mean 'row_ps'?)"),
         ({"overlaps": 1}, "f.json: overlaps is 1; expected true or false"),
+        ({"fuses": 0}, "f.json: fuses is 0; expected true or false"),
     ],
 )
 def test_wrong_json_is_refused(change, message):
@@ -198,7 +253,7 @@ def test_times_are_whole_and_the_same_everywhere():
         took = coefficients.nanoseconds(batch(*lanes), 512)
         assert type(took) is int
         total = (total * 31 + took) % (1 << 61)
-    assert total == 778789488070103847
+    assert total == 347700836008946533
 
 
 def test_an_a10g_decodes_llama_2_as_fast_as_was_measured(traces_dir):

@@ -21,6 +21,7 @@ TRUE = cost.SliceCost(
     lane_ps=200_000_000,
     context_ps=1_000_000,
     overlaps=False,
+    fuses=False,
 )
 
 
