@@ -136,7 +136,7 @@ class LentUnits:
         except errors.UnitsError as error:
             raise errors.InternalError(f"L1: a unit is in two states: {error}") from error
         if known != ranges.of([(0, self.end)] if self.end else []):
-            raise errors.InternalError(f"L1: of units 0 to {self.end} only {text(known)} are known")
+            raise errors.InternalError(f"L1: of {self.end} units only {text(known)} are known")
         if self.home and self.home[-1].end == self.end:
             raise errors.InternalError(f"L1: home units {text(self.home)} end at {self.end}")
         if self.reclaims and self.free:
