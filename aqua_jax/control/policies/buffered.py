@@ -9,10 +9,15 @@ moment is its arrival. What a session is to emit in slices that were decided
 counts as emitted. While it waits the moment stands still: the first token of a
 slice in flight, read meanwhile, counts from its next slice.
 
+Work that was lost and is done again counts as if it had been emitted: two
+sessions that take each other's pages could else stay before all others, and
+none of them get on.
+
 Overtaking: who comes after a session's moment never goes before it. So
 newcomers overtake it only for as long as its client has something to read, and
-a session without a token is overtaken by nobody who came later. Seconds are
-the clock's: they bound the overtaking, not the service that others get in them.
+a session that has neither emitted nor lost anything is overtaken by nobody who
+came later. Seconds are the clock's: they bound the overtaking, not the service
+that others get in them.
 """
 
 from __future__ import annotations
@@ -33,13 +38,15 @@ class Buffered:
     displaces: bool = True
     reserves_output: bool = False
     groups: base.Groups | None = None
+    _done_again: dict[int, float] = dataclasses.field(default_factory=dict)  # service, by id
 
     def arrive(self, session: types.Session, least_vtime: float) -> None:
         """Its client has nothing to read."""
         session.vtime = session.arrived_at
 
     def end(self, session: types.Session) -> None:
-        """Nothing is kept."""
+        """What it lost is forgotten."""
+        self._done_again.pop(session.id, None)
 
     def service(self, prefill_units: int, step_units: int) -> float:
         """Weighted tokens, by the settings' weights."""
@@ -47,12 +54,16 @@ class Buffered:
 
     def charge(self, session: types.Session, prefill_units: int, step_units: int) -> None:
         """Its client will have so much more to read."""
-        session.served += self.service(prefill_units, step_units)
+        service = self.service(prefill_units, step_units)
+        session.served += service
+        if session.fragile:
+            self._done_again[session.id] = self._done_again.get(session.id, 0.0) + service
         emitted = session.planned_known + step_units - session.request.prompt_units
         begins_at = session.first_emitted_at
         if begins_at is None:
             begins_at = session.arrived_at
-        session.vtime = begins_at + emitted / self.settings.reading_tokens_per_second
+        tokens = emitted + self._done_again.get(session.id, 0.0)
+        session.vtime = begins_at + tokens / self.settings.reading_tokens_per_second
 
     def key(self, session: types.Session) -> base.Key:
         """Earliest moment first, then arrival order."""

@@ -7,12 +7,13 @@ as in a replayed trace: elsewhere this policy is an oracle to compare with.
 
 A session's place is its remaining weighted tokens behind where it came, on a
 floor that rises by the service of the device over `sessions_fair`. Work that was
-lost and is done again does not count as remaining.
+lost and is done again puts it back by as much: two sessions that take each
+other's pages could else stay before all others, and none of them get on.
 
-Overtaking: service only brings a session forward. So one of `work` weighted
-tokens is overtaken by those who come while the floor rises by that: for at most
-`work * sessions_fair` weighted tokens of service from when it came, in all its
-life.
+Overtaking: a session for which `work` weighted tokens are done in all, some of
+them again, is overtaken by those who come while the floor rises by that: for at
+most `work * sessions_fair` weighted tokens of service from when it came, in all
+its life.
 """
 
 from __future__ import annotations
@@ -34,27 +35,24 @@ class Srpt:
     reserves_output: bool = False
     groups: base.Groups | None = None
     floor: float = 0.0
-    _came_at: dict[int, float] = dataclasses.field(default_factory=dict)  # the floor then, by id
 
     def arrive(self, session: types.Session, least_vtime: float) -> None:
         """All its work remains; the last token that it emits is nobody's input."""
-        self._came_at[session.id] = self.floor
         request = session.request
         session.vtime = self.floor + self.service(request.prompt_units, request.steps_max - 1)
 
     def end(self, session: types.Session) -> None:
-        """Where it came is forgotten."""
-        del self._came_at[session.id]
+        """Nothing is kept."""
 
     def service(self, prefill_units: int, step_units: int) -> float:
         """Weighted tokens, by the settings' weights."""
         return self.settings.weights.service(prefill_units, step_units)
 
     def charge(self, session: types.Session, prefill_units: int, step_units: int) -> None:
-        """So much less remains."""
+        """So much less remains, or was done in vain before."""
         service = self.service(prefill_units, step_units)
         session.served += service
-        session.vtime = max(session.vtime - service, self._came_at[session.id])
+        session.vtime += service if session.fragile else -service
         self.floor += service / self.settings.sessions_fair
 
     def key(self, session: types.Session) -> base.Key:
