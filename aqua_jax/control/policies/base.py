@@ -1,7 +1,7 @@
 """What a policy decides: an order, and who may displace whom. Nothing else.
 
 A policy is a small pure object: it reads sessions and keeps at most a few
-numbers. It holds no queue, knows no pages and no lanes; the controller sorts
+numbers, in all and for each of the living. It holds no queue, knows no pages and no lanes; the controller sorts
 by `key` and asks `may_displace`. So a new policy is one short file.
 """
 

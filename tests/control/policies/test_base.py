@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aqua_jax.control import errors
+from aqua_jax.control import errors, types
 from aqua_jax.control.policies import base
 
 
@@ -30,6 +30,14 @@ def test_service_is_weighted_tokens() -> None:
             "policy.weights.decode is nan; give a number above 0",
         ),
         (
+            {"reading_tokens_per_second": 0.0},
+            "policy.reading_tokens_per_second is 0.0; give a number above 0",
+        ),
+        (
+            {"reading_tokens_per_second": float("inf")},
+            "policy.reading_tokens_per_second is inf; give a number above 0",
+        ),
+        (
             {"tenant_weights": {"a": -1.0}},
             "policy.tenant_weights['a'] is -1.0; give a number above 0",
         ),
@@ -39,3 +47,11 @@ def test_settings_are_checked(fields: dict[str, Any], text: str) -> None:
     with pytest.raises(errors.ConfigError) as caught:
         base.PolicySettings(**fields)
     assert str(caught.value) == text
+
+
+def test_a_prefill_has_a_quantum_of_its_own_if_that_is_longer() -> None:
+    session = types.Session(1, types.Request(prompt_units=9, steps_max=4), 0.0, planned_known=9)
+    assert base.PolicySettings(quantum_tokens=4).quantum_of(session) == 512
+    assert base.PolicySettings(prefill_quantum_tokens=1).quantum_of(session) == 64
+    session.planned_cached = 8
+    assert base.PolicySettings(quantum_tokens=4).quantum_of(session) == 4
