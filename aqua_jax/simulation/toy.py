@@ -80,6 +80,15 @@ class ToyMemory:
             for space, count in spaces.items()
         }
 
+    def add(self, space: int, count: int) -> None:
+        """Memory that was lent: garbage."""
+        self.pages[space] = [[_GARBAGE] * self.page_units for _ in range(count)]
+
+    def garble(self, space: int, page: int | None = None) -> None:
+        """Its lender uses one page of it for other things, or is gone with all of it."""
+        for units in self.pages[space] if page is None else [self.pages[space][page]]:
+            units[:] = [_GARBAGE] * self.page_units
+
 
 @dataclasses.dataclass(slots=True)
 class _Lane:

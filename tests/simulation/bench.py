@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 from aqua_jax.control import clock as clocks
-from aqua_jax.control import controller, pages, residency, spare, types
+from aqua_jax.control import controller, holdings, pages, residency, spare, types
 from aqua_jax.control.policies import base, registry
 from aqua_jax.engine import engine
 from aqua_jax.simulation import toy
@@ -53,6 +54,7 @@ class Scenario:
     faults: toy.ToyFaults = dataclasses.field(default_factory=toy.ToyFaults)
     fail_at: frozenset[int] = frozenset()
     clients: tuple[Client, ...] = ()
+    loans: tuple[Any, ...] = ()  # of `homes.py`, which knows this file
     drain_at: float | None = None
     drain_seconds: float = 0.0
 
@@ -90,6 +92,10 @@ class Bench:
         """The device's pool and every tier's slots."""
         memory = self.controller.memory
         return [memory.device, *(tier.slots for tier in memory.tiers)]
+
+    def holding(self, session: types.Session) -> holdings.Holding:
+        """Where its pages are."""
+        return self.controller.memory._holdings.get(session.id, holdings.Holding())
 
     def step(self, until: float | None = None) -> bool:
         """One checked step of the engine."""

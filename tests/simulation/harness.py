@@ -19,7 +19,7 @@ from aqua_jax.control import errors, types
 from aqua_jax.engine import streams
 from aqua_jax.simulation import toy
 from tests.simulation import bench as benches
-from tests.simulation import scenarios
+from tests.simulation import homes, scenarios
 
 
 class WrongTokensError(AssertionError):
@@ -63,6 +63,7 @@ class _Run:
         self.bench = bench
         self.scenario = scenario
         self.report = Report()
+        self.lenders = homes.Lenders(bench, self.report.counts)
         self.streams: list[tuple[benches.Client, streams.Stream]] = []
         self.got: dict[int, list[Any]] = {}
         self._events: list[tuple[float, int, Callable[[], None]]] = []
@@ -73,15 +74,19 @@ class _Run:
     def run(self) -> Report:
         for client in self.scenario.clients:
             self._at(client.arrives_at, lambda client=client: self._arrive(client))
+        for loan in self.scenario.loans:
+            self._at(loan.at, lambda loan=loan: self.lenders.offer(loan))
         draining = self.scenario.drain_at is not None
         if self.scenario.drain_at is not None:
             self._at(self.scenario.drain_at, self._drain)
         for _ in range(benches.STEPS_MAX):
             self._run_due()
+            self.lenders.step()
             self._read_eager()
             if self.bench.engine.idle and not (self._events and not self._is_over(draining)):
                 break
             self.bench.step(self._events[0][0] if self._events else None)
+            self.lenders.check_patience()
             self._look()
         else:
             raise AssertionError(f"no end after {benches.STEPS_MAX} steps: {self.bench.describe()}")
@@ -154,11 +159,18 @@ class _Run:
                 counts[f"abort {state.value}"] += 1
                 counts["abort in flight"] += session.flights > 0
                 counts["abort parked"] += session.parked
+                counts["abort moving"] += bool(self.bench.holding(session).moves)
                 self.bench.engine.abort(id)
                 del self._waits_to_abort[id]
         counts["attended"] += sum(
             self.bench.controller.memory.attended(session) > 0 for session in living.values()
         )
+        for session in living.values():
+            holding = self.bench.holding(session)
+            if holding.moves:
+                attended = any(index < len(holding.attended) for index in holding.moves)
+                counts["moving attended" if attended else f"moving {session.state.value}"] += 1
+            counts["void slices"] += session.flights > 0 and session.void_until > 0
         parked = {id for id, session in living.items() if session.parked}
         for id in parked - self._parked:
             counts[f"park {living[id].state.value}"] += 1
@@ -176,6 +188,7 @@ class _Run:
             self._read(stream)
         bench.engine.close()
         bench.check_all_free()
+        self.lenders.check_end()
         for client, stream in self.streams:
             counts[f"end {stream.reason}"] += 1
             long = bench.controller.memory.outgrows(client.request)
@@ -187,6 +200,7 @@ class _Run:
         moved = bench.controller.memory.moved
         counts.update({f"out {tier}": count for tier, count in moved.out.items()})
         counts.update({f"in {tier}": count for tier, count in moved.into.items()})
+        counts.update({f"move {tier}": count for tier, count in moved.relocated.items()})
         counts["wasted"] += moved.wasted
         self.report.seconds = bench.clock.now()
 

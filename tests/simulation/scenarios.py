@@ -11,7 +11,7 @@ import random
 from aqua_jax.control import types
 from aqua_jax.control.policies import base
 from aqua_jax.simulation import toy
-from tests.simulation import bench
+from tests.simulation import bench, homes
 
 # The states that pass quickly come up more often, or hardly anybody would be aborted in them.
 _ABORTABLE = (
@@ -37,6 +37,9 @@ def draw(seed: int) -> bench.Scenario:
     last = clients[-1].arrives_at
     policy = _draw_policy(rng, policy_rng)
     tier_pages = rng.choice([(), (cramped,), (cramped, roomy), (roomy, roomy), (1, 2)])
+    loans = homes.draw(seed, last + 0.1)
+    if loans:  # little other memory, so that it matters
+        tier_pages = tier_pages[: long_rng.randint(0, 2)]
     attends_away = bool(tier_pages) and long_rng.random() < 0.4
     if attends_away:
         clients = _lengthen(long_rng, clients, pool_pages - 1, sum(tier_pages), page_units)
@@ -62,6 +65,7 @@ def draw(seed: int) -> bench.Scenario:
         faults=_draw_faults(rng),
         fail_at=_draw_failures(rng),
         clients=clients,
+        loans=loans,
         drain_at=rng.uniform(0, 2 * last) if rng.random() < 0.1 else None,
         drain_seconds=rng.choice([0.0, 0.02, 10.0]),
     )
