@@ -82,7 +82,9 @@ def _check_reclaim(before, op, answer, after, changed) -> None:
     _free_come_home(before, op, answer.home, changed)
     left = count - len(changed)
     assert left == answer.left_count
-    wanted = [*before.owed[op.client], (deadline, left)] if left else before.owed[op.client]
+    wanted = list(before.owed[op.client])
+    if left:
+        wanted.append((deadline - before.skipped, left))
     assert after.owed == {**before.owed, op.client: sorted(wanted, key=lambda entry: entry[0])}
 
 

@@ -35,12 +35,13 @@ class View:
     """A ledger, unit by unit. `units`: (lender, index) -> HOME, FREE, FENCED or Lent."""
 
     units: dict[tuple[str, int], Any]
-    owed: dict[str, list[tuple[float, int]]]  # by lender: (deadline, units to come)
+    owed: dict[str, list[tuple[float, int]]]  # by lender: (deadline in ledger time, units to come)
     present: dict[str, tuple[lease_types.Role, int, int]]  # role, incarnation, latest request
     lives: dict[str, int]  # the latest incarnation of everybody, PRESENT or not
     ids: dict[int, int]  # by generation: ids of grants
     generation: int
     now: float
+    skipped: float  # by which callers' times exceed the ledger's
 
     def of(self, lender: str, state: object) -> list[int]:
         """The lender's units in that state."""
@@ -92,6 +93,7 @@ def view(ledger: leases.Ledger) -> View:
         {generation: id for id, generation, *_ in book["grants"]},
         book["generation"],
         plain["time"]["seen"] or 0.0,
+        plain["time"]["skipped"],
     )
 
 

@@ -232,6 +232,7 @@ def test_every_state_unit_by_unit_has_no_other_counts(capsys: pytest.CaptureFixt
     found = explore(by_unit, [SOON])
     check_states(found, capsys)
     check_reclaims_complete(found)
+    assert len(found.states) == 23808
     counts = {by_count(state.seen) for state in found.states.values()}
     assert counts == explore(by_count, [SOON]).states.keys()
 
@@ -241,3 +242,4 @@ def test_every_state_with_two_deadlines(capsys: pytest.CaptureFixture[str]) -> N
     found = explore(by_count, [SOON, LATE])
     check_states(found, capsys)
     check_reclaims_complete(found)
+    assert len(found.states) == 8812
