@@ -130,6 +130,8 @@ def _run(order: _Order, console: rich.console.Console, stop: _Stop) -> int:
     path = order.trials[0].data_path()
     if path.sentence:
         console.print(rich.text.Text(path.sentence))
+    for note in order.trials[0].notes:
+        console.print(rich.text.Text(note, style="yellow"))
     console.print("compiling")
     shared = order.trials[0].machine(path)
     if shared.path is not path:  # the model does not suit it

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from aqua_jax.control import clock as clocks
@@ -44,8 +44,9 @@ class Copies:
         controller: controllers.Controller,
         mover: protocols.Mover,
         clock: clocks.Clock,
-        observer: observers.Observer,
+        observer: Callable[[], observers.Observer],
     ) -> None:
+        """observer: who is told now; an engine's may change."""
         self._controller = controller
         self._mover = mover
         self._clock = clock
@@ -102,7 +103,7 @@ class Copies:
         for completion in completions:
             flight = self._flights.pop(completion.ticket)
             now = self._clock.now()
-            self._observer.copy_done(flight.copy, completion, flight.submitted_at, now)
+            self._observer().copy_done(flight.copy, completion, flight.submitted_at, now)
             begin = time.perf_counter()
             given_up = self._controller.copied(completion, now)
             self.host_seconds += time.perf_counter() - begin

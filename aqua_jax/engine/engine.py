@@ -103,7 +103,7 @@ class Engine:
         self._streams: dict[int, streams.Stream] = {}
         self._deadlines: list[tuple[float, int]] = []
         self._flights: collections.deque[_Flight] = collections.deque()
-        self._copies = copies.Copies(controller, mover, clock, self.observer)
+        self._copies = copies.Copies(controller, mover, clock, lambda: self.observer)
         self._changed = False  # something happened since the last decision
         self._draining = False
         self._failures = 0

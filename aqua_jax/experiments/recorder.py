@@ -5,6 +5,7 @@ Knows: the engine's observer, records. Does not know: jax, how a record is shown
 
 from __future__ import annotations
 
+import array
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,23 +19,37 @@ _SAMPLE_SECONDS = 0.05
 
 
 class Recorder(observer.Observer):
-    """Fills a `RunRecord`; times are seconds from `begin`. reads: counts pages attended away."""
+    """Fills a `RunRecord`; times are seconds from `begin`.
+
+    reads: counts pages attended away. sample_seconds: the least from one sample to the next.
+    keeps_timeline: samples and spans stay in the record; else it grows by what a request leaves
+    alone. finished: requests that got all their tokens, so far.
+    """
 
     def __init__(
-        self, record: records.RunRecord, page_bytes: int, reads: away_reads.AwayReads
+        self,
+        record: records.RunRecord,
+        page_bytes: int,
+        reads: away_reads.AwayReads,
+        *,
+        sample_seconds: float = _SAMPLE_SECONDS,
+        keeps_timeline: bool = True,
     ) -> None:
         self.record = record
+        self.finished = 0
         self._page_bytes = page_bytes
         self._reads = reads
         self._start = 0.0
         self._engine: engines.Engine | None = None
         self._tokens = 0
         self._waiting_first = 0
-        self._sampled_at = -_SAMPLE_SECONDS
+        self._sample_seconds = sample_seconds
+        self._keeps_timeline = keeps_timeline
+        self._sampled_at = -sample_seconds
         self._service: dict[str, float] = {}  # by tenant
         self._attended: dict[int, int] = {}  # pages read in place, by space
-        self._admitted: dict[int, records.RequestRecord] = {}
-        self._sessions: dict[int, types.Session] = {}  # all that ever ran
+        self._admitted: dict[int, records.RequestRecord] = {}  # by the session's id
+        self._sessions: dict[int, types.Session] = {}  # that ran and have not ended, by request
 
     def begin(self, engine: engines.Engine) -> None:
         """The run starts now."""
@@ -49,7 +64,7 @@ class Recorder(observer.Observer):
         """What the engine calls with the tokens of a request."""
         self.record.requests.append(request)
         self._waiting_first += 1
-        token_ids: list[int] = []
+        token_ids = array.array("i")
         request.token_ids = token_ids
 
         def take(tokens: Sequence[Any], reason: str, at: float) -> None:
@@ -61,15 +76,17 @@ class Recorder(observer.Observer):
             if reason:
                 request.reason, request.ended_at = reason, at - self._start
                 self._waiting_first -= request.first_token_at is None
+                self.finished += request.finished
+                self._settle(request)
 
         return take
 
     def sample(self) -> records.Sample | None:
-        """The run's state now, kept in the record; None when the last one is fresh."""
+        """The run's state now; None when the last one is fresh."""
         engine = self._engine
         assert engine is not None, "begin() comes first"
         at = engine.clock.now() - self._start
-        if at - self._sampled_at < _SAMPLE_SECONDS:
+        if at - self._sampled_at < self._sample_seconds:
             return None
         self._sampled_at = at
         states = engine.controller.count_states()
@@ -86,7 +103,8 @@ class Recorder(observer.Observer):
             pages=pages,
             tokens_emitted=self._tokens,
         )
-        self.record.samples.append(sample)
+        if self._keeps_timeline:
+            self.record.samples.append(sample)
         self._note_gap(engine)
         return sample
 
@@ -103,7 +121,9 @@ class Recorder(observer.Observer):
             self.record.prefill_seconds += seconds * (prefill / (prefill + steps) if steps else 1.0)
         for plan in batch.lanes:
             tenant = plan.session.request.tenant
-            self._sessions[plan.session.id] = plan.session
+            request = self._admitted.get(plan.session.id)
+            if request is not None:  # else it has ended
+                self._sessions[request.id] = plan.session
             service = self._engine.controller.policy.service(plan.prefill, plan.steps)
             self._service[tenant] = self._service.get(tenant, 0.0) + service
         for space, pages in self._reads.count(batch).items():
@@ -151,9 +171,15 @@ class Recorder(observer.Observer):
         }
         record.wasted_bytes = moved.wasted * self._page_bytes
         record.interrupted = interrupted
-        for session in self._sessions.values():
-            request = self._admitted[session.id]
+        for request in list(self._admitted.values()):
+            self._settle(request)
+
+    def _settle(self, request: records.RequestRecord) -> None:
+        """Takes from the request's session what is told of it, and forgets the session."""
+        session = self._sessions.pop(request.id, None)
+        if session is not None:
             request.service, request.preemptions = session.service, session.preemptions
+            del self._admitted[session.id]
 
     def _note_gap(self, engine: engines.Engine) -> None:
         """The largest gap in service between tenants that both want the device."""
@@ -167,6 +193,7 @@ class Recorder(observer.Observer):
     def _span(
         self, track: str, name: str, started_at: float, at: float, args: dict[str, Any]
     ) -> None:
-        self.record.spans.append(
-            records.Span(track, name, started_at - self._start, at - self._start, args)
-        )
+        if self._keeps_timeline:
+            self.record.spans.append(
+                records.Span(track, name, started_at - self._start, at - self._start, args)
+            )

@@ -6,7 +6,8 @@ Knows: arrivals, an engine, a recorder. Does not know: jax, policy, reports.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 from aqua_jax.control import errors, types
 from aqua_jax.engine import engine as engines
@@ -19,13 +20,27 @@ _STEP_SECONDS = 0.1
 OnSample = Callable[[records.Sample, int], None]  # the sample, requests finished
 
 
-def arrivals(workload: settings.WorkloadSettings, *, units_max: int) -> list[records.Arrival]:
+class Drawn(NamedTuple):
+    """A workload's requests. notes: what a reader of their figures must know, in sentences."""
+
+    arrivals: list[records.Arrival]
+    notes: list[str]
+
+
+def arrivals(workload: settings.WorkloadSettings, *, units_max: int) -> Drawn:
     """The requests at the workload's own rate, scaled so that each fits in `units_max` tokens.
 
     Raises TraceError or ConfigError.
     """
+    notes: list[str] = []
     if workload.trace:
-        drawn = shaping.window(traces.read(workload.trace), workload.requests, seed=workload.seed)
+        ordered = shaping.in_order(traces.read(workload.trace))
+        if ordered.misplaced:
+            notes.append(
+                f"{workload.trace} is not sorted by time: {ordered.misplaced} of its"
+                f" {len(ordered.arrivals)} rows stand behind a later one; it was sorted"
+            )
+        drawn = shaping.window(ordered.arrivals, workload.requests, seed=workload.seed)
     else:
         tenants = {f"tenant{i}": 1.0 for i in range(workload.tenants)} or None
         drawn = generate.generate(
@@ -40,13 +55,14 @@ def arrivals(workload: settings.WorkloadSettings, *, units_max: int) -> list[rec
             f"workload.prompt_max {workload.prompt_max} + output_max {workload.output_max} is over"
             f" engine.units_max {units_max}: lower them or raise it"
         )
-    return shaping.scale(
+    scaled = shaping.scale(
         drawn,
         prompt_scale=workload.prompt_scale,
         output_scale=workload.output_scale,
         prompt_max=workload.prompt_max,
         output_max=workload.output_max,
-    ).arrivals
+    )
+    return Drawn(scaled.arrivals, notes)
 
 
 def requests(
@@ -70,22 +86,24 @@ def run(
     engine: engines.Engine,
     keeper: recorder.Recorder,
     drawn: Sequence[records.Arrival],
-    wanted: Sequence[types.Request],
+    wanted: Iterable[types.Request],
     *,
     on_sample: OnSample,
     stopped: Callable[[], bool],
 ) -> None:
     """Submits each request at its time and steps the engine until all are done or `stopped()`.
 
-    When stopped, what is in flight is taken in and the rest is aborted.
+    wanted: their requests, each asked for when it is due. When stopped, what is in flight is
+    taken in and the rest is aborted.
     """
     keeper.begin(engine)
+    requests_left = iter(wanted)
     start = engine.clock.now()
     taken = 0
     while (taken < len(drawn) or not engine.idle) and not stopped():
         now = engine.clock.now() - start
         while taken < len(drawn) and drawn[taken].at_seconds <= now:
-            _submit(engine, keeper, drawn[taken], wanted[taken], taken, now)
+            _submit(engine, keeper, drawn[taken], next(requests_left), taken, now)
             taken += 1
         wakes_at = now + _STEP_SECONDS
         if taken < len(drawn):
@@ -93,7 +111,7 @@ def run(
         engine.step(start + wakes_at)
         sample = keeper.sample()
         if sample is not None:
-            on_sample(sample, sum(request.finished for request in keeper.record.requests))
+            on_sample(sample, keeper.finished)
     interrupted = stopped()
     engine.drain(0.0)
     keeper.end(interrupted=interrupted)

@@ -51,7 +51,9 @@ class Trial:
         self.arms = {name: overrides.arm(experiment, name) for name in experiment.arm_names}
         for name, arm in self.arms.items():
             _check_shared(experiment, arm, name)
-        self._drawn = replay.arrivals(experiment.workload, units_max=experiment.engine.units_max)
+        drawn = replay.arrivals(experiment.workload, units_max=experiment.engine.units_max)
+        self.notes = drawn.notes
+        self._drawn = drawn.arrivals
 
     def data_path(self) -> data_path.DataPath:
         """Which mover and attention its arms get. Brings jax up. Raises NativeError."""
@@ -147,6 +149,7 @@ class Trial:
             baselines=[name for name in named if name in ran],
             links=shared.links.rows,
             data_path=_data_path(shared),
+            notes=self.notes,
         )
         report.check(value)
         return value

@@ -47,16 +47,15 @@ def summarise(record: records.RunRecord) -> dict[str, Any]:
             "late": record.copies_late,
         },
         "device_idle_fraction": ratio(record.idle_seconds, record.busy_window_seconds),
-        "controller_seconds": {
-            "p50": percentile(record.controller_seconds, 50),
-            "p99": percentile(record.controller_seconds, 99),
-        },
+        "controller_seconds": _controller_seconds(record),
         "fairness": {
             "jain": jain(_service_rates(record.requests, intervals)),
             "service_gap_max": record.service_gap_max,
         },
         "token_ids_sha256": token_ids_sha256(finished),
     }
+    if record.evidence == "simulated":  # seconds of this host do not belong to the simulated one
+        del summary["controller_seconds"]
     if record.interrupted:
         summary["interrupted"] = True
     if record.attended_bytes:
@@ -90,6 +89,15 @@ def summarise_emulation(record: records.RunRecord) -> dict[str, Any]:
     }
 
 
+def summarise_host(record: records.RunRecord, seconds: float) -> dict[str, Any]:
+    """What this machine took to simulate a run (`metrics.HOST`): other in every run."""
+    return {
+        "seconds": seconds,
+        "dispatches": len(record.controller_seconds),
+        "controller_seconds": _controller_seconds(record),
+    }
+
+
 def compare(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> dict[str, Any]:
     """Ratios of two summaries (`metrics.COMPARISON`): above 1 the candidate is better."""
 
@@ -102,8 +110,10 @@ def compare(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> dict[s
         "ttft_p50_ratio": sooner("ttft_seconds", "p50"),
         "ttft_p90_ratio": sooner("ttft_seconds", "p90"),
         "ttft_p99_ratio": sooner("ttft_seconds", "p99"),
+        "tpot_p50_ratio": sooner("tpot_seconds", "p50"),
         "tpot_p99_ratio": sooner("tpot_seconds", "p99"),
         "e2e_mean_ratio": sooner("e2e_seconds", "mean"),
+        "e2e_p99_ratio": sooner("e2e_seconds", "p99"),
         "throughput_ratio": ratio(candidate[throughput], baseline[throughput]),
         "stall_ratio": _time_ratio(baseline["stall_seconds"], candidate["stall_seconds"]),
         "token_ids_equal": baseline["token_ids_sha256"] == candidate["token_ids_sha256"],
@@ -167,6 +177,11 @@ def token_ids_sha256(finished: Iterable[records.RequestRecord]) -> str:
         count = len(request.token_ids)
         digest.update(struct.pack(f"<{count + 2}i", request.id, count, *request.token_ids))
     return digest.hexdigest()
+
+
+def _controller_seconds(record: records.RunRecord) -> dict[str, float | None]:
+    seconds = sorted(record.controller_seconds)
+    return {"p50": percentile(seconds, 50), "p99": percentile(seconds, 99)}
 
 
 def _time_ratio(baseline: float | None, candidate: float | None) -> float | None:

@@ -123,8 +123,10 @@ COMPARISON: Mapping[str, Metric] = {
         ("ttft_p50", "First token p50", "TTFT p50, baseline over candidate"),
         ("ttft_p90", "First token p90", "TTFT p90, baseline over candidate"),
         ("ttft_p99", "First token p99", "TTFT p99, baseline over candidate"),
+        ("tpot_p50", "Time per token p50", "TPOT p50, baseline over candidate"),
         ("tpot_p99", "Time per token p99", "TPOT p99, baseline over candidate"),
         ("e2e_mean", "End to end mean", "end-to-end mean, baseline over candidate"),
+        ("e2e_p99", "End to end p99", "end-to-end p99, baseline over candidate"),
         ("throughput", "Throughput", "throughput, candidate over baseline"),
         ("stall", "Stall", "stall seconds, baseline over candidate"),
     )

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import array
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import MutableSequence, Sequence
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -85,8 +86,10 @@ class RunRecord:
     requests: list[RequestRecord] = dataclasses.field(default_factory=list)
     samples: list[Sample] = dataclasses.field(default_factory=list)
     spans: list[Span] = dataclasses.field(default_factory=list)
-    controller_seconds: list[float] = dataclasses.field(default_factory=list)
-    copy_bytes: list[int] = dataclasses.field(default_factory=list)
+    controller_seconds: MutableSequence[float] = dataclasses.field(
+        default_factory=lambda: array.array("d")
+    )
+    copy_bytes: MutableSequence[int] = dataclasses.field(default_factory=lambda: array.array("q"))
     copies_late: int = 0
     slices: int = 0
     slices_late: int = 0

@@ -22,10 +22,13 @@ EVIDENCE = ("measured", "emulated", "simulated")
 
 _COMMON = ("schema_version", "config", "evidence", "hardware", "versions")
 _REQUIRED = (*_COMMON, "arms", "comparisons")
-_OPTIONAL = ("tenants", "emulation", "programs", "links", "data_path")
+_OPTIONAL = (
+    "tenants", "emulation", "programs", "links", "data_path", "sweep", "runs", "host", "notes",
+)  # fmt: skip
 _OF_BENCHMARK = (*_COMMON, "title", "benchmark")
-# Keys that an arm has only when there is something to say.
-_WHEN_TRUE = ("interrupted", "mover_errors", "attended_bytes")
+# Keys that an arm has only when there is something to say; seconds of the host say nothing of
+# simulated arms.
+_WHEN_TRUE = ("interrupted", "mover_errors", "attended_bytes", "controller_seconds")
 
 
 def assemble(
@@ -36,12 +39,14 @@ def assemble(
     baselines: Sequence[str] = (),
     links: Mapping[str, Mapping[str, Any]] | None = None,
     data_path: Mapping[str, Mapping[str, Any]] | None = None,
+    notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The value of `report.json`: plain JSON values only.
 
     devices: the jax devices in words. baselines: arms that every other arm is
     compared with; the first arm when none is named. links: probed links by
-    name (`metrics.LINK`). data_path: what settings came to (`metrics.DATA_PATH`).
+    name (`metrics.LINK`). data_path: what settings came to (`metrics.DATA_PATH`). notes: what a
+    reader must know, in sentences.
     """
     _check_runs(runs, baselines)
     arms = {run.arm: measure.summarise(run) for run in runs}
@@ -54,7 +59,7 @@ def assemble(
         "links": links or {},
         "data_path": data_path or {},
     }
-    report = {
+    report: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "config": config,
         "evidence": runs[0].evidence,
@@ -63,6 +68,8 @@ def assemble(
         "arms": arms,
         "comparisons": _comparisons(arms, baselines or [runs[0].arm]),
     }
+    if notes:
+        report["notes"] = list(notes)
     return _plain(report | {name: table for name, table in tables.items() if _has_rows(table)})
 
 

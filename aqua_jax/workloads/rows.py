@@ -38,10 +38,10 @@ _GROUPS: Mapping[str, Sequence[tuple[str, str]]] = {
         ("ttft_seconds.p90", "ttft_p90_ratio"),
         ("ttft_seconds.p99", "ttft_p99_ratio"),
         ("ttft_seconds.max", ""),
-        ("tpot_seconds.p50", ""),
+        ("tpot_seconds.p50", "tpot_p50_ratio"),
         ("tpot_seconds.p99", "tpot_p99_ratio"),
         ("e2e_seconds.mean", "e2e_mean_ratio"),
-        ("e2e_seconds.p99", ""),
+        ("e2e_seconds.p99", "e2e_p99_ratio"),
     ),
     "Throughput": (
         ("output_tokens_per_second", "throughput_ratio"),

@@ -1,8 +1,8 @@
 """Fitting a trace to an experiment: a window of it, scaled lengths, another rate, tenants.
 
 Knows: arrivals. Does not know: where they came from, or what runs them.
-Everything is a function of its arguments; draws use `random.Random.random`
-alone, whose sequence Python keeps the same in every version and on every machine.
+Everything is a function of its arguments; draws use `random.Random.random` and
+`randrange`, whose sequences are the same in every supported version and on every machine.
 """
 
 from __future__ import annotations
@@ -18,6 +18,13 @@ from aqua_jax.control import errors
 from aqua_jax.workloads import records
 
 
+class Ordered(NamedTuple):
+    """Arrivals by time, and how many of them stood behind a later one."""
+
+    arrivals: list[records.Arrival]
+    misplaced: int
+
+
 class Scaled(NamedTuple):
     """Scaled arrivals, and how many prompts and outputs were cut to their limit."""
 
@@ -26,22 +33,34 @@ class Scaled(NamedTuple):
     outputs_clipped: int
 
 
+def in_order(arrivals: Sequence[records.Arrival]) -> Ordered:
+    """The arrivals by time, those of one moment as they stood; the first at 0 seconds."""
+    misplaced, latest_seconds = 0, -math.inf
+    for arrival in arrivals:
+        misplaced += arrival.at_seconds < latest_seconds
+        latest_seconds = max(latest_seconds, arrival.at_seconds)
+    if not misplaced:
+        return Ordered(list(arrivals), 0)
+    ordered = sorted(arrivals, key=lambda arrival: arrival.at_seconds)
+    return Ordered(_from_zero(ordered), misplaced)
+
+
 def window(
     arrivals: Sequence[records.Arrival], requests: int, *, seed: int
 ) -> list[records.Arrival]:
-    """`requests` consecutive arrivals from a place drawn from `seed`; the first at 0 seconds."""
+    """`requests` consecutive arrivals from a place drawn from `seed`; the first at 0 seconds.
+
+    The place is `random.Random(seed).randrange(rows - requests)`, or the beginning where the
+    window is the whole trace: anybody can draw the same.
+    """
     if not 1 <= requests <= len(arrivals):
         raise errors.ConfigError(
             f"a window of {requests} requests does not fit: the trace has {len(arrivals)}; "
             f"ask for 1 to {len(arrivals)}"
         )
-    starts = len(arrivals) - requests + 1
-    start = int(random.Random(f"{seed}/window").random() * starts)
-    first_seconds = arrivals[start].at_seconds
-    return [
-        dataclasses.replace(arrival, at_seconds=arrival.at_seconds - first_seconds)
-        for arrival in arrivals[start : start + requests]
-    ]
+    places = len(arrivals) - requests
+    start = random.Random(seed).randrange(places) if places else 0
+    return _from_zero(arrivals[start : start + requests])
 
 
 def scale(
@@ -117,6 +136,15 @@ def with_tenants(
     draws = random.Random(f"{seed}/tenants")
     return [
         dataclasses.replace(arrival, tenant=_draw(names, bounds, draws.random()))
+        for arrival in arrivals
+    ]
+
+
+def _from_zero(arrivals: Sequence[records.Arrival]) -> list[records.Arrival]:
+    """The same times counted from the first."""
+    first_seconds = arrivals[0].at_seconds
+    return [
+        dataclasses.replace(arrival, at_seconds=arrival.at_seconds - first_seconds)
         for arrival in arrivals
     ]
 

@@ -74,7 +74,7 @@ def run(arm: settings.Experiment) -> records.RunRecord:
     record = records.RunRecord(arm="simulated", evidence="simulated")
     keeper = recorder.Recorder(record, emulate.page_bytes, reads)
     engine = engines.Engine(controller, mover, runner, clock, observer=keeper)
-    drawn = replay.arrivals(arm.workload, units_max=engine_settings.units_max)
+    drawn = replay.arrivals(arm.workload, units_max=engine_settings.units_max).arrivals
     wanted = [
         dataclasses.replace(runners.request(a.prompt_tokens, a.output_tokens), tenant=a.tenant)
         for a in drawn

@@ -66,7 +66,7 @@ def test_what_can_never_run_is_refused_and_the_rest_goes_on():
     assert [request.reason for request in record.requests] == ["length", "refused", "length"]
     refused = record.requests[1]
     assert refused.ended_at == pytest.approx(0.1, abs=0.01)
-    assert refused.token_ids == []
+    assert not refused.token_ids
 
 
 def test_a_stop_ends_the_run_at_once_with_nothing_in_flight():
@@ -78,7 +78,7 @@ def test_a_stop_ends_the_run_at_once_with_nothing_in_flight():
 
 
 def test_lengths_are_scaled_to_the_limits_and_the_rate_is_the_one_asked_for():
-    drawn = replay.arrivals(dataclasses.replace(WORKLOAD, requests=400), units_max=64)
+    drawn = replay.arrivals(dataclasses.replace(WORKLOAD, requests=400), units_max=64).arrivals
     assert max(one.prompt_tokens for one in drawn) == 24
     assert max(one.output_tokens for one in drawn) == 40
     assert min(one.prompt_tokens for one in drawn) >= 1
@@ -87,8 +87,23 @@ def test_lengths_are_scaled_to_the_limits_and_the_rate_is_the_one_asked_for():
         replay.arrivals(WORKLOAD, units_max=63)
 
 
+def test_a_trace_that_is_not_sorted_is_sorted_and_said_so(tmp_path):
+    path = tmp_path / "vtc.csv"
+    rows = ["req_time_s,client,prompt_len,output_len", "3,a,7,5", "1,b,8,5", "2,c,9,5"]
+    path.write_text("\n".join(rows) + "\n")
+    workload = dataclasses.replace(
+        WORKLOAD, trace=str(path), requests=3, prompt_scale=1.0, output_scale=1.0
+    )
+    drawn = replay.arrivals(workload, units_max=64)
+    assert [one.prompt_tokens for one in drawn.arrivals] == [8, 9, 7]
+    (note,) = drawn.notes
+    assert note == (
+        f"{path} is not sorted by time: 2 of its 3 rows stand behind a later one; it was sorted"
+    )
+
+
 def test_requests_are_the_same_for_a_seed_and_differ_between_seeds():
-    drawn = replay.arrivals(WORKLOAD, units_max=64)
+    drawn = replay.arrivals(WORKLOAD, units_max=64).arrivals
     first, again = (replay.requests(drawn, WORKLOAD, vocab_size=128) for _ in range(2))
     other = replay.requests(drawn, dataclasses.replace(WORKLOAD, seed=1), vocab_size=128)
     for one, same, different in zip(first, again, other, strict=True):
@@ -100,7 +115,7 @@ def test_requests_are_the_same_for_a_seed_and_differ_between_seeds():
 
 def test_tenants_of_the_generator_reach_the_requests():
     workload = dataclasses.replace(WORKLOAD, tenants=3, requests=60)
-    drawn = replay.arrivals(workload, units_max=64)
+    drawn = replay.arrivals(workload, units_max=64).arrivals
     made = replay.requests(drawn, workload, vocab_size=128)
     assert {request.tenant for request in made} == {"tenant0", "tenant1", "tenant2"}
 
@@ -139,6 +154,6 @@ def replay_trace(shared, path, *, requests: int):
     )
     one.calibrate(shared)
     workload = one.experiment.workload
-    drawn = replay.arrivals(workload, units_max=96)
+    drawn = replay.arrivals(workload, units_max=96).arrivals
     made = replay.requests(drawn, workload, vocab_size=shared.vocab_size)
     return tiny.run(one, shared).value, [request.payload.prompt_ids for request in made]
