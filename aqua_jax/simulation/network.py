@@ -68,6 +68,11 @@ class Network:
         self._active.append(_Transfer(route.channels, nbytes * _NANO, done))
         self._set_alarm()
 
+    def copy(self, route: Route, nbytes: int, runs: int, done: Callable[[], None]) -> None:
+        """Sends so many bytes, of so many runs, when the route's latency has passed."""
+        latency_ns = route.latency_ns + route.run_ns * (runs - 1)
+        self._clock.at_ns(self._clock.now_ns + latency_ns, lambda: self.send(route, nbytes, done))
+
     def _advance(self) -> None:
         """Takes the transfers to the present."""
         passed_ns = self._clock.now_ns - self._advanced_ns
@@ -149,15 +154,9 @@ class SimulatedMover:
         self, moves: Sequence[types.Move], after: tickets.Ticket | None = None
     ) -> tickets.Ticket:
         """Queues a copy behind those between the same memories."""
-        if not moves:
-            raise errors.MoveError("refused an empty plan: expected at least one move")
-        pair = moves[0].source.space, moves[0].target.space
-        if pair not in self._routes:
-            raise errors.MoveError(
-                f"refused: no route from space {pair[0]} to {pair[1]} (known: {list(self._routes)})"
-            )
+        pair, _ = find_route(self._routes, moves)
         ticket = tickets.Ticket("copy", started_at=self._clock.now())
-        copy = _Copy(ticket, after, len(moves) * self._page_bytes, _count_runs(moves))
+        copy = _Copy(ticket, after, len(moves) * self._page_bytes, count_runs(moves))
         self._queues.setdefault(pair, collections.deque()).append(copy)
         self._start(pair)
         return ticket
@@ -183,11 +182,7 @@ class SimulatedMover:
         if first.after is not None and not first.after.done():
             return
         first.started = True
-        latency_ns = route.latency_ns + route.run_ns * (first.runs - 1)
-        self._clock.at_ns(
-            self._clock.now_ns + latency_ns,
-            lambda: self._network.send(route, first.bytes, lambda: self._arrive(pair)),
-        )
+        self._network.copy(route, first.bytes, first.runs, lambda: self._arrive(pair))
 
     def _arrive(self, pair: tuple[int, int]) -> None:
         copy, now = self._queues[pair].popleft(), self._clock.now()
@@ -197,7 +192,21 @@ class SimulatedMover:
         self._start(pair)
 
 
-def _count_runs(moves: Sequence[types.Move]) -> int:
+def find_route(
+    routes: Mapping[tuple[int, int], Route], moves: Sequence[types.Move]
+) -> tuple[tuple[int, int], Route]:
+    """The spaces that the moves are between, and their route. Raises MoveError without one."""
+    if not moves:
+        raise errors.MoveError("refused an empty plan: expected at least one move")
+    pair = moves[0].source.space, moves[0].target.space
+    if pair not in routes:
+        raise errors.MoveError(
+            f"refused: no route from space {pair[0]} to {pair[1]} (known: {list(routes)})"
+        )
+    return pair, routes[pair]
+
+
+def count_runs(moves: Sequence[types.Move]) -> int:
     """Ranges of pages that are neighbours on both sides."""
     runs, before = 1, moves[0]
     for move in moves[1:]:

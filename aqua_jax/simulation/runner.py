@@ -16,6 +16,7 @@ from typing import Any
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import errors, tickets, types
+from aqua_jax.simulation import streams
 
 SliceNanoseconds = Callable[[types.Batch], int]
 
@@ -58,7 +59,10 @@ def tokens(seed: int, first: int, count: int) -> list[int]:
 
 
 class SimulatedRunner:
-    """Slices that take `nanoseconds(batch)`, one after the other; page 0 is scratch."""
+    """Slices that take `nanoseconds(batch)`, one after the other; page 0 is scratch.
+
+    stream: what else the device does in turn with them (`in_line.py`); default slices alone.
+    """
 
     def __init__(
         self,
@@ -68,6 +72,7 @@ class SimulatedRunner:
         *,
         space: int = 0,
         kind: str = "simulated",
+        stream: streams.Stream | None = None,
     ) -> None:
         self.kind = kind
         self.space = space
@@ -78,10 +83,12 @@ class SimulatedRunner:
         self.steps_max = shape.steps_max
         self.units_max = shape.units_max
         self.busy_ns = 0  # in all slices so far, those in flight included
+        self.held_ns = 0  # in which the device did what else is in its stream and a slice waited
         self._clock = clock
         self._page_units = shape.page_units
         self._nanoseconds = nanoseconds
-        self._busy_until_ns = 0
+        self._stream = stream or streams.Stream()
+        self._ended_ns = 0  # the latest slice that has
         self._known: list[int] = [0] * shape.lanes  # units known to the device's lane
 
     def check(self, request: types.Request) -> None:
@@ -101,12 +108,19 @@ class SimulatedRunner:
         """Starts a slice behind those in flight."""
         outcomes = [self._run(plan) for plan in batch.lanes]
         ticket = tickets.Ticket("slice", started_at=self._clock.now())
-        slice_ns = self._nanoseconds(batch)
+        slice_ns, dispatched_ns = self._nanoseconds(batch), self._clock.now_ns
         self.busy_ns += slice_ns
-        self._busy_until_ns = max(self._busy_until_ns, self._clock.now_ns) + slice_ns
-        self._clock.at_ns(
-            self._busy_until_ns, lambda: ticket.complete(outcomes, at=self._clock.now())
-        )
+
+        def start(done: Callable[[], None]) -> None:
+            def end() -> None:
+                self._ended_ns = self._clock.now_ns
+                ticket.complete(outcomes, at=self._clock.now())
+                done()
+
+            self.held_ns += self._clock.now_ns - max(dispatched_ns, self._ended_ns)
+            self._clock.at_ns(self._clock.now_ns + slice_ns, end)
+
+        self._stream.submit(start)
         return ticket
 
     def collect(self, ticket: tickets.Ticket) -> list[types.Outcome]:
