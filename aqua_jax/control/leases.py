@@ -68,7 +68,7 @@ class Ledger:
     clients_max, units_max: limits on ids remembered and on the units of one lease.
 
     Mutating calls carry a `Stamp`; the same stamp again gets the same answer and changes nothing.
-    Every call by a client is a sign of life. All refusals are of the family `LeaseError`.
+    Heartbeats and new requests are signs of life. All refusals are of the family `LeaseError`.
     """
 
     def __init__(
@@ -222,7 +222,7 @@ class Ledger:
         def work() -> ranges.Ranges:
             return self._book.leases[stamp.client].scrub(_some(units))
 
-        return self._lend(stamp, now, ("scrubbed", f"{units}"), work)
+        return self._lend(stamp, now, ("scrubbed", _text(units)), work)
 
     def reclaim_status(self, lender: str) -> tuple[lease_types.Reclaim, ...]:
         """The open reclaims of a lender, earliest deadline first; one not listed is complete."""
@@ -262,7 +262,7 @@ class Ledger:
         def work() -> None:
             self._book.release(stamp.client, grant, generation, _some(units))
 
-        call = ("release", f"{units} of grant {grant}, generation {generation}")
+        call = ("release", f"{_text(units)} of grant {grant}, generation {generation}")
         self._borrow(stamp, now, call, work)
 
     def called(self, borrower: str) -> tuple[lease_types.Call, ...]:
@@ -412,6 +412,11 @@ _VERSION = 1
 def _check_count(name: str, given: int, *, least: int = 1) -> None:
     if type(given) is not int or given < least:
         raise errors.UnitsError(f"{name} is {given!r}: expected a whole number of at least {least}")
+
+
+def _text(units: ranges.Pairs) -> str:
+    """The same for ranges, tuples and lists."""
+    return str([tuple(pair) for pair in units])
 
 
 def _some(units: ranges.Pairs) -> ranges.Ranges:

@@ -5,8 +5,8 @@ Knows: indices. Does not know: what they number.
 A set is a tuple of half-open ranges, ascending, none empty, none touching the
 next, so equal sets are equal tuples and a set is its own snapshot. `runs.py`
 keeps the free indices of a large pool in place and remembers in which order
-they came back; what is taken from a value depends on the value alone. Each
-operation costs as much as there are ranges.
+they came back; what is taken from a value depends on the value alone. An
+operation costs about as much as there are ranges.
 
 >>> taken = take(((0, 4), (6, 8)), 2)
 >>> taken, minus(((0, 4), (6, 8)), taken), count(taken)
@@ -15,6 +15,7 @@ operation costs as much as there are ranges.
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -29,19 +30,19 @@ class Range(NamedTuple):
 
 
 Ranges = tuple[Range, ...]
-Pairs = Sequence[tuple[int, int]]  # Ranges or anything that reads as such
+Pairs = Sequence[tuple[int, int]]  # Ranges, or anything in the same order
 
 
 def of(pairs: Iterable[Sequence[int]]) -> Ranges:
     """The set that (first, end) pairs in any order name. Raises UnitsError when they overlap."""
     given = [tuple(pair) for pair in pairs]
-    merged: list[Range] = []
-    for pair in sorted(given):
+    for pair in given:
         if len(pair) != 2 or not all(type(i) is int for i in pair) or not 0 <= pair[0] < pair[1]:
             raise errors.UnitsError(
                 f"{pair} in {given} is no range: expected (first, end) with 0 <= first < end"
             )
-        first, end = pair
+    merged: list[Range] = []
+    for first, end in sorted(given):
         if merged and first < merged[-1].end:
             raise errors.UnitsError(
                 f"ranges {given} name unit {first} twice: expected each unit once"
@@ -62,7 +63,13 @@ def count(ranges: Pairs) -> int:
 
 def holds(ranges: Pairs, part: Pairs) -> bool:
     """True when every index of `part` is in `ranges`."""
-    return all(any(a <= first and end <= b for a, b in ranges) for first, end in part)
+    at = 0
+    for first, end in part:
+        while at < len(ranges) and ranges[at][1] < end:
+            at += 1
+        if at == len(ranges) or first < ranges[at][0]:
+            return False
+    return True
 
 
 def plus(ranges: Pairs, more: Pairs) -> Ranges:
@@ -75,12 +82,13 @@ def minus(ranges: Pairs, part: Pairs) -> Ranges:
     if not holds(ranges, part):
         raise errors.InternalError(f"{tuple(part)} is not a part of {tuple(ranges)}")
     left: list[Range] = []
+    at = 0
     for first, end in ranges:
-        for a, b in part:
-            if first <= a and b <= end:
-                if first < a:
-                    left.append(Range(first, a))
-                first = b
+        while at < len(part) and part[at][0] < end:
+            if first < part[at][0]:
+                left.append(Range(first, part[at][0]))
+            first = part[at][1]
+            at += 1
         if first < end:
             left.append(Range(first, end))
     return tuple(left)
@@ -95,9 +103,8 @@ def take(ranges: Pairs, wanted: int) -> Ranges:
     sizes = sorted((end - first, first) for first, end in ranges)
     taken: list[Range] = []
     while wanted:
-        fits = [entry for entry in sizes if entry[0] >= wanted]
-        size, first = fits[0] if fits else sizes[-1]
-        sizes.remove((size, first))
+        size = min(wanted, sizes[-1][0])
+        size, first = sizes.pop(bisect.bisect_left(sizes, (size, 0)))
         taken.append(Range(first, first + min(size, wanted)))
         wanted -= min(size, wanted)
     return of(taken)

@@ -66,7 +66,12 @@ def check_step(before: View, op: Op, answer: Any, after: View) -> None:
 def _check_offer(before, op, answer, after, changed) -> None:
     (count,) = op.args
     off = min(count, before.wanted(op.client))
-    assert after.wanted(op.client) == before.wanted(op.client) - off
+    left, expected = off, []
+    for deadline, wanted in reversed(before.owed[op.client]):  # the latest is called off first
+        part = min(left, wanted)
+        left -= part
+        expected += [(deadline, wanted - part)] if wanted > part else []
+    assert after.owed == {**before.owed, op.client: expected[::-1]}
     assert all(states == (HOME, FREE) and key[0] == op.client for key, states in changed.items())
     assert sorted(index for _, index in changed) == indices(answer)
     assert len(changed) == count - off

@@ -158,6 +158,24 @@ def test_a_request_that_comes_again_is_answered_as_before() -> None:
         desk.ask("release", "b0", **repeated)
 
 
+def test_what_is_kept_does_not_grow_with_time() -> None:
+    desk = lease_desk.Desk()
+    sizes = []
+    for _ in range(60):
+        desk.offer("l0", 6)
+        for borrower in lease_desk.BORROWERS:
+            desk.grant(borrower, 2)
+        desk.reclaim("l0", 5)
+        desk.release(desk.ledger.standing("b0").grants[0])
+        desk.join("b1", BORROWER)
+        desk.ask("scrubbed", "l0", units=desk.ledger.standing("l0").lease.fenced)
+        desk.ask("withdraw", "l0", units_count=6)
+        desk.pass_time(1.0)
+        sizes.append(len(json.dumps(desk.ledger.snapshot())))
+    # Numbers of more digits are all that grows.
+    assert max(sizes) < 1.05 * sizes[0]
+
+
 def test_a_machine_that_was_suspended_ends_nobody_and_its_deadlines_move() -> None:
     desk = lease_desk.Desk()
     desk.offer("l0", 2)
