@@ -59,6 +59,10 @@ class Homes:
         self._waits_until[self._memory.slots.of(space)] = waits_until
         return self._memory.relocation.call_back(space, count)
 
+    def give_back(self, space: int, count: int) -> int:
+        """Up to `count` slots of units that nobody uses retire; returns how many."""
+        return self._memory.relocation.give_back(space, count)
+
     def remove(self, space: int) -> None:
         """A grant has ended: its slots are all RETIRED."""
         self._waits_until.pop(self._memory.slots.remove(space), None)

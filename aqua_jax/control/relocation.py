@@ -77,6 +77,14 @@ class Relocation:
         queue.extend(tenants[slot] for slot in slots if slot in tenants)
         return len(slots)
 
+    def give_back(self, space: int, count: int) -> int:
+        """Up to `count` slots retire, of units that are wholly FREE; returns how many."""
+        tier = self._slots.of(space)
+        slots = _cheapest(tier, count, {}, only_free=True)[:count]
+        slots = slots[: len(slots) - len(slots) % tier.unit_slots]
+        tier.slots.call_back(slots)
+        return len(slots)
+
     def plan(self, pages_max: int) -> list[copying.Copy]:
         """Gives up copies that are spare and plans to move others, at most `pages_max`.
 
@@ -228,13 +236,16 @@ class Relocation:
         return home
 
 
-def _cheapest(tier: spare.Tier, count: int, costs: dict[int, int]) -> list[int]:
+def _cheapest(
+    tier: spare.Tier, count: int, costs: dict[int, int], *, only_free: bool = False
+) -> list[int]:
     """Slots of the units that cost the least to vacate, the highest of equal ones."""
     pool, size = tier.slots, tier.unit_slots
     units = []
     for first in range(0, pool.pages, size):
         slots = range(first, min(first + size, pool.pages))
-        if not any(pool.is_called(slot) or pool.is_retired(slot) for slot in slots):
+        gone = any(pool.is_called(slot) or pool.is_retired(slot) for slot in slots)
+        if not gone and not (only_free and not all(map(pool.is_free, slots))):
             units.append((sum([costs.get(slot, 0) for slot in slots]), -first, slots))
     chosen = sorted(units)[: -(-count // size)]
     return [slot for _, _, slots in chosen for slot in slots]
