@@ -17,7 +17,7 @@ import pathlib
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -35,9 +35,11 @@ from aqua_jax.experiments import (
     machine,
     manual,
     overrides,
+    profile_bench,
     settings,
     trial,
 )
+from aqua_jax.simulation import profile
 from aqua_jax.workloads import live, report, tables
 
 _T = TypeVar("_T")
@@ -190,14 +192,33 @@ def _run_trial(
     return result.value
 
 
-def _measure(one: benchmark.Benchmark, workdir: pathlib.Path, console: rich.console.Console) -> int:
-    """Runs a benchmark; its report is shown and written."""
+def _profile(
+    one: profile_bench.ProfileBenchmark, workdir: pathlib.Path, console: rich.console.Console
+) -> int:
+    """Measures a profile of this machine, which is written beside the report."""
+    jax.config.update("jax_num_cpu_devices", one.experiment.devices)
+    profiling = profile_bench.Profiling(one, say=lambda words: console.print(rich.text.Text(words)))
+    code = _measure(profiling, workdir, console, config=overrides.as_json(one))
+    path = workdir / "profile.json"
+    _written(lambda: profile.save(profiling.found, path))
+    console.print(f"profile: {path}", soft_wrap=True, highlight=False, markup=False)
+    return code
+
+
+def _measure(
+    one: benchmark.Benchmark,
+    workdir: pathlib.Path,
+    console: rich.console.Console,
+    *,
+    config: Mapping[str, Any],
+) -> int:
+    """Runs a benchmark; its report is shown and written. config: its settings."""
 
     def say(row: str) -> None:
         console.print(f"{row}: done", highlight=False, markup=False)
 
     console.print(rich.text.Text(one.title))
-    value = benchmark.run(one, config=overrides.as_json(one), on_row=say)
+    value = benchmark.run(one, config=config, on_row=say)
     console.print()
     for table in tables.benchmark(value, console.width):
         console.print(table)
@@ -232,8 +253,11 @@ def _read(argv: Sequence[str]) -> _Work:
         overrides.check_key(config, path, value)
     config = _laid_over(config, given)
     measured = overrides.benchmark_of(config)
+    if isinstance(measured, profile_bench.ProfileBenchmark):
+        return lambda console, stop: _profile(measured, workdir, console)
     if measured is not None:
-        return lambda console, stop: _measure(measured, workdir, console)
+        as_given = overrides.as_json(measured)
+        return lambda console, stop: _measure(measured, workdir, console, config=as_given)
     experiment = overrides.experiment(config)
     for path in overridden:
         overrides.check_effect(experiment, path)

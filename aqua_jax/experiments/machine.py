@@ -105,7 +105,7 @@ class Machine:
                 for name, (space, slots) in self._backing.tiers(arm.memory).items()
             },
             policy=arm.policy,
-            settings=_controller_settings(arm),
+            settings=controller_settings(arm),
             pool_pages=arm.memory.pool_pages,
             attends_away=arm.memory.attend_away,
         )
@@ -167,6 +167,19 @@ def step_cost(
     )
 
 
+def controller_settings(arm: settings.Experiment) -> controllers.ControllerSettings:
+    """The limits of the arm's slices."""
+    engine = arm.engine
+    return controllers.ControllerSettings(
+        lanes=engine.lanes,
+        chunk_units=engine.chunk_tokens,
+        steps_max=engine.steps_max,
+        chunks_max=engine.chunks_max,
+        steps_contended=engine.steps_contended,
+        early_pages=engine.early_pages,
+    )
+
+
 def _limits(experiment: settings.Experiment, attention: str) -> text.TextLimits:
     engine = experiment.engine
     return text.TextLimits(
@@ -179,16 +192,4 @@ def _limits(experiment: settings.Experiment, attention: str) -> text.TextLimits:
         tile_rows=engine.tile_rows,
         exact=engine.exact,
         attention=attention,
-    )
-
-
-def _controller_settings(arm: settings.Experiment) -> controllers.ControllerSettings:
-    engine = arm.engine
-    return controllers.ControllerSettings(
-        lanes=engine.lanes,
-        chunk_units=engine.chunk_tokens,
-        steps_max=engine.steps_max,
-        chunks_max=engine.chunks_max,
-        steps_contended=engine.steps_contended,
-        early_pages=engine.early_pages,
     )

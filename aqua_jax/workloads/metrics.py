@@ -145,6 +145,37 @@ TENANT: Mapping[str, Metric] = {
     },
 }
 
+_SWEPT = ("ttft_seconds", "tpot_seconds", "e2e_seconds", "output_tokens_per_second")
+SWEEP: Mapping[str, Metric] = {
+    "windows": Metric("Windows", "", "windows of the workload that the arm ran at this rate"),
+    **{
+        name: ARM[name]._replace(definition=f"{ARM[name].definition}; median over windows")
+        for name in (*_SWEPT, "stall_seconds", "preemptions", "recomputed_tokens")
+    },
+    "paged_bytes": Metric(
+        "Paged", "bytes", "bytes copied off the device and back, all tiers; median over windows"
+    ),
+    **{
+        f"ratios.{name}.*": metric._replace(
+            definition=f"{metric.definition}, the better of the baselines in each window: median"
+            " and least over the windows, and each of them"
+        )
+        for name, metric in COMPARISON.items()
+        if metric.unit == "ratio"
+    },
+}
+
+HOST: Mapping[str, Metric] = {
+    "seconds": Metric("Simulated in", "s", "seconds of this machine for all runs of the arm"),
+    "dispatches": Metric("Dispatches", "", "slices of all runs of the arm"),
+    "controller_seconds.*": Metric(
+        "Controller",
+        "s",
+        "seconds of this machine for one dispatch, of the run that is shown: the production "
+        "controller's, in Python",
+    ),
+}
+
 EMULATION: Mapping[str, Metric] = {
     "slices": Metric("Slices", "", "dispatches to the device"),
     "slices_late": Metric("Late slices", "", "slices slower than the time they emulate"),
@@ -249,6 +280,44 @@ BENCHMARK: Mapping[str, Metric] = {
     "paging_over_bare": Metric(
         "Paging over memcpy", "ratio", "the first slowdown over the second, where that is above 1 %"
     ),
+    "fitted": Metric("Slices", "", "timed slices that the cost of a slice was fitted to"),
+    "outliers": Metric("Outliers", "", "of these, slices that counted for less than half"),
+    "fit_error_p50": Metric(
+        "Error p50", "share", "the fit's relative error, median over slices or sizes of copies"
+    ),
+    "fit_error_p90": Metric("Error p90", "share", "the same, 90th percentile"),
+    "cost_seconds.*": Metric(
+        "Cost",
+        "s",
+        "of one dispatch, program, chunk, prefill row, unit that a row attends to, step, lane in a "
+        "step, cached unit that is read",
+    ),
+    "host_seconds.*": Metric(
+        "Host",
+        "s",
+        "median host seconds: from a decision to its dispatch, for submitting a copy, from the end "
+        "of a slice until its tokens are read",
+    ),
+    "copy_latency_seconds": Metric("Copy latency", "s", "of a copy, whatever its size"),
+    "copy_bytes_per_second": Metric("Copy rate", "bytes/s", "beyond that, scattered pages"),
+    "error.ttft_p50": Metric(
+        "Error of first token p50",
+        "share",
+        "predicted over real less 1; in a row of medians, the median of its size over the runs",
+    ),
+    "error.ttft_p99": Metric("Error of first token p99", "share", "the same for that figure"),
+    "error.makespan": Metric("Error of makespan", "share", "the same for that figure"),
+    "within_bound": Metric("Within the bound", "", "none of these medians exceeds it"),
+    "ttft_p50_seconds.*": Metric("First token p50", "s", "of a real run and as predicted"),
+    "ttft_p99_seconds.*": Metric("First token p99", "s", "of a real run and as predicted"),
+    "makespan_seconds.*": Metric("Makespan", "s", "of a real run and as predicted"),
+    "slices.*": Metric("Slices", "", "dispatched in a real run and as predicted"),
+    "slice_seconds.*": Metric("Slice", "s", "mean seconds of a slice, real and as predicted"),
+    "preemptions.*": Metric(
+        "Preempted", "", "times that a session lost its lane, real and as predicted"
+    ),
+    "lanes_mean.*": Metric("Sessions in a slice", "", "mean over slices, real and as predicted"),
+    "steps_mean.*": Metric("Steps of a slice", "", "mean over slices, real and as predicted"),
 }
 
 # Tables of a report and what stands in a row of each; `*` is a row's name.
@@ -261,6 +330,9 @@ SECTIONS: Mapping[str, Mapping[str, Metric]] = {
     "links.*": LINK,
     "data_path.*": DATA_PATH,
     "benchmark.*": BENCHMARK,
+    "sweep.*.*": SWEEP,
+    "runs.*.*": ARM,
+    "host.*": HOST,
 }
 
 
