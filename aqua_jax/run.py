@@ -17,7 +17,7 @@ import pathlib
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from types import FrameType
 from typing import Any, TypeVar
 
@@ -37,10 +37,13 @@ from aqua_jax.experiments import (
     overrides,
     profile_bench,
     settings,
+    simulated,
+    simulated_settings,
+    sweep,
     trial,
 )
 from aqua_jax.simulation import profile
-from aqua_jax.workloads import live, report, tables
+from aqua_jax.workloads import live, measure, report, runs_view, tables
 
 _T = TypeVar("_T")
 
@@ -187,9 +190,41 @@ def _run_trial(
     tables.show(result.value, console)
     if one.experiment.report.note:
         console.print(rich.text.Text(one.experiment.report.note))
-    paths = _written(lambda: result.write(folder))
-    console.print(f"report: {paths['report.html']}", soft_wrap=True, highlight=False, markup=False)
+    _write(result.write, folder, console)
     return result.value
+
+
+def _write(
+    write: Callable[[pathlib.Path], dict[str, pathlib.Path]],
+    folder: pathlib.Path,
+    console: rich.console.Console,
+) -> None:
+    """Writes a report into `folder` and says where it is."""
+    path = _written(lambda: write(folder))["report.html"]
+    console.print(f"report: {path}", soft_wrap=True, highlight=False, markup=False)
+
+
+def _simulate(
+    one: sweep.Sweep, workdir: pathlib.Path, console: rich.console.Console, stop: _Stop
+) -> int:
+    """Runs a simulated experiment; its report is shown and written."""
+    for note in one.notes:
+        console.print(rich.text.Text(note, style="yellow"))
+
+    def on_done(done: simulated.Done) -> None:
+        window = f"{done.arm}, {sweep.rate_text(done.rate)}, seed {done.seed}"
+        view.ended(window, measure.result_text(done.summary))
+
+    with stop.gently(), runs_view.RunsView(len(one.jobs), console=console) as view:
+        result = one.run(on_done=on_done, stopped=stop)
+    if result.value is None:  # stopped before a run ended that it shows
+        raise KeyboardInterrupt
+    console.print()
+    tables.show(result.value, console)
+    if one.experiment.report.note:
+        console.print(rich.text.Text(one.experiment.report.note))
+    _write(result.write, workdir, console)
+    return _INTERRUPTED if result.interrupted else 0
 
 
 def _profile(
@@ -258,14 +293,25 @@ def _read(argv: Sequence[str]) -> _Work:
     if measured is not None:
         as_given = overrides.as_json(measured)
         return lambda console, stop: _measure(measured, workdir, console, config=as_given)
+    imagined = overrides.simulated_of(config)
+    if imagined is not None:
+        _check_effects(imagined, overridden)
+        swept = sweep.Sweep(imagined)
+        return lambda console, stop: _simulate(swept, workdir, console, stop)
     experiment = overrides.experiment(config)
-    for path in overridden:
-        overrides.check_effect(experiment, path)
+    _check_effects(experiment, overridden)
     trials = [
         trial.Trial(overrides.with_seed(experiment, number)) for number in range(experiment.repeats)
     ]
     order = _Order(experiment, trials, workdir)
     return lambda console, stop: _run(order, console, stop)
+
+
+def _check_effects(
+    whole: settings.Experiment | simulated_settings.SimulatedExperiment, paths: Iterable[str]
+) -> None:
+    for path in paths:
+        overrides.check_effect(whole, path)
 
 
 def _override(argument: str) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from aqua_jax.experiments import config_file, overrides, trial
+from aqua_jax.experiments import config_file, overrides, simulated_settings, sweep, trial
 from tests.experiments import tiny
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -27,8 +27,8 @@ every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.st
 def dump(path: pathlib.Path) -> dict[str, Any]:
     """The settings of a config as they stand in its reports."""
     config = config_file.load(str(path))
-    settings = overrides.benchmark_of(config) or overrides.experiment(config)
-    return overrides.as_json(settings)
+    settings = overrides.benchmark_of(config) or overrides.simulated_of(config)
+    return overrides.as_json(settings or overrides.experiment(config))
 
 
 def recorded(path: pathlib.Path) -> pathlib.Path:
@@ -75,6 +75,10 @@ def test_it_can_be_run_and_making_it_compiles_nothing(path):
     config = config_file.load(str(path))
     if overrides.benchmark_of(config) is not None:
         return
+    imagined = overrides.simulated_of(config)
+    if imagined is not None:
+        check_sweep(imagined)
+        return
     whole = overrides.experiment(config)
     with tiny.count_compilations() as compiled:
         trials = [trial.Trial(overrides.with_seed(whole, i)) for i in range(whole.repeats)]
@@ -83,6 +87,18 @@ def test_it_can_be_run_and_making_it_compiles_nothing(path):
         assert list(one.arms) == whole.arm_names
         named = {name.strip() for name in whole.report.baselines.split(",")}
         assert named & set(one.arms), "no arm is a baseline: there would be nothing to compare"
+
+
+def check_sweep(whole: simulated_settings.SimulatedExperiment) -> None:
+    """Every arm can be put together, and its trace, where it is there, be read."""
+    trace = pathlib.Path(whole.workload.trace)
+    if whole.workload.trace and not trace.is_file():
+        assert trace.parts[:3] == ("..", "shared", "data"), "a trace that no test can find"
+        pytest.skip(f"{trace} is not there")
+    made = sweep.Sweep(whole)
+    assert len(made.jobs) == len(whole.arm_names) * len(whole.rate_values) * whole.repeats
+    named = {name.strip() for name in whole.report.baselines.split(",")}
+    assert named & set(made.arms), "no arm is a baseline: there would be nothing to compare"
 
 
 if __name__ == "__main__":

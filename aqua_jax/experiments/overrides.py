@@ -3,6 +3,7 @@
     Experiment --to_config_dict--> ConfigDict --flags--> ConfigDict --experiment--> Experiment
                                                                     --arm--> one arm's
     Benchmark --benchmark_config_dict--> ... --benchmark_of--> Benchmark
+    SimulatedExperiment --simulated_config_dict--> ... --simulated_of--> SimulatedExperiment
 
 Unknown keys and values of the wrong type fail with the nearest known key.
 """
@@ -12,15 +13,19 @@ from __future__ import annotations
 import dataclasses
 import typing
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar
 
 import ml_collections
 
 from aqua_jax.control import errors
-from aqua_jax.experiments import benchmark, settings
+from aqua_jax.experiments import benchmark, settings, simulated_settings
+
+# An experiment, real or simulated: what has a workload and arms.
+Whole = TypeVar("Whole", settings.Experiment, simulated_settings.SimulatedExperiment)
 
 _FLAG = "--config."
 _BENCHMARK = "benchmark"  # in the place of arms: the class of the settings
+_SIMULATED = "simulated"  # beside the settings of a simulated experiment: True
 _BOOLEANS = ("true", "t", "1", "false", "f", "0")
 # type of a setting -> what reads it from a flag, and that in words
 _READERS: Mapping[type, tuple[Callable[[str], Any], str]] = {
@@ -53,15 +58,33 @@ def benchmark_of(config: ml_collections.ConfigDict) -> benchmark.Benchmark | Non
     return _build(cls, tree, "config")
 
 
+def simulated_config_dict(
+    experiment: simulated_settings.SimulatedExperiment,
+) -> ml_collections.ConfigDict:
+    """The settings of a simulated experiment as flags see them, marked as such."""
+    ordered = dataclasses.replace(experiment, arms=",".join(experiment.arm_names))
+    return ml_collections.ConfigDict({_SIMULATED: True} | _plain(ordered))
+
+
+def simulated_of(
+    config: ml_collections.ConfigDict,
+) -> simulated_settings.SimulatedExperiment | None:
+    """The simulated experiment of a config after overrides; None for another's."""
+    tree = config.to_dict()
+    if not tree.pop(_SIMULATED, False):
+        return None
+    return _build(simulated_settings.SimulatedExperiment, tree, "config")
+
+
 def experiment(config: ml_collections.ConfigDict) -> settings.Experiment:
     """The frozen settings of a config after overrides. Raises ConfigError."""
     return _build(settings.Experiment, config.to_dict(), "config")
 
 
-def arm(whole: settings.Experiment, name: str) -> settings.Experiment:
+def arm(whole: Whole, name: str) -> Whole:
     """`whole` with the settings of arm `name` laid over it. Raises ConfigError for a wrong key."""
     tree = _lay_over(_plain(whole), whole.arm_settings[name])
-    return _build(settings.Experiment, tree, "config")
+    return _build(type(whole), tree, "config")
 
 
 def check_key(config: ml_collections.ConfigDict, path: str, value: str | None = None) -> None:
@@ -84,7 +107,9 @@ def check_key(config: ml_collections.ConfigDict, path: str, value: str | None = 
         _check_text(tree, path, value)
 
 
-def check_effect(whole: settings.Experiment, path: str) -> None:
+def check_effect(
+    whole: settings.Experiment | simulated_settings.SimulatedExperiment, path: str
+) -> None:
     """That the setting `path` reaches some arm.
 
     Raises ConfigError when every arm that is to run sets it itself.
@@ -97,13 +122,15 @@ def check_effect(whole: settings.Experiment, path: str) -> None:
     )
 
 
-def with_seed(whole: settings.Experiment, offset: int) -> settings.Experiment:
+def with_seed(whole: Whole, offset: int) -> Whole:
     """`whole` with its workload's seed `offset` further on."""
     workload = dataclasses.replace(whole.workload, seed=whole.workload.seed + offset)
     return dataclasses.replace(whole, workload=workload)
 
 
-def as_json(whole: settings.Experiment | benchmark.Benchmark) -> dict[str, Any]:
+def as_json(
+    whole: settings.Experiment | simulated_settings.SimulatedExperiment | benchmark.Benchmark,
+) -> dict[str, Any]:
     """The settings as plain JSON values; functions by their qualified names."""
     return _plain(whole, functions=False)
 

@@ -7,12 +7,12 @@ returns an `Experiment`; `overrides.py` lays command-line values over it.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
 from aqua_jax.control import errors
-from aqua_jax.control.policies import base, registry
+from aqua_jax.control.policies import base
+from aqua_jax.experiments import checks
 
 AUTO = "auto"  # the native one where its library is there, else the one through XLA
 MOVERS = (AUTO, "reference", "xla", "ffi")
@@ -52,9 +52,11 @@ class WorkloadSettings:
     temperature: float = 0.0
 
     def __post_init__(self) -> None:
-        _at_least("workload", self, 1, "requests", "prompt_max", "output_max")
-        _at_least("workload", self, 0, "rate", "burstiness", "tenants", "temperature")
-        _above("workload", self, "load", "calibration_seconds", "prompt_scale", "output_scale")
+        checks.at_least("workload", self, 1, "requests", "prompt_max", "output_max")
+        checks.at_least("workload", self, 0, "rate", "burstiness", "tenants", "temperature")
+        checks.above(
+            "workload", self, "load", "calibration_seconds", "prompt_scale", "output_scale"
+        )
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,8 +75,8 @@ class ModelSettings:
     shards: int = 1
 
     def __post_init__(self) -> None:
-        _at_least("model", self, 1, "shards")
-        _one_of("model.dtype", self.dtype, DTYPES)
+        checks.at_least("model", self, 1, "shards")
+        checks.one_of("model.dtype", self.dtype, DTYPES)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,12 +105,12 @@ class EngineSettings:
 
     def __post_init__(self) -> None:
         names = [f.name for f in dataclasses.fields(self) if f.type == "int"]
-        _at_least("engine", self, 1, *(n for n in names if n != "early_pages"))
-        _at_least("engine", self, 0, "early_pages", "ahead_seconds")
-        _at_least("engine", self, _CHUNK_TOKENS_MIN, "chunk_tokens")
-        _multiple("engine", self, 16, "tile_rows")
-        _multiple("engine", self, self.tile_rows, "chunk_tokens")
-        _multiple("engine", self, self.page_tokens, "units_max")
+        checks.at_least("engine", self, 1, *(n for n in names if n != "early_pages"))
+        checks.at_least("engine", self, 0, "early_pages", "ahead_seconds")
+        checks.at_least("engine", self, _CHUNK_TOKENS_MIN, "chunk_tokens")
+        checks.multiple("engine", self, 16, "tile_rows")
+        checks.multiple("engine", self, self.tile_rows, "chunk_tokens")
+        checks.multiple("engine", self, self.page_tokens, "units_max")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,8 +125,8 @@ class TierSettings:
     link: str = ""
 
     def __post_init__(self) -> None:
-        _one_of("memory.tiers.*.kind", self.kind, TIER_KINDS)
-        _at_least("memory.tiers.*", self, 1, "bytes")
+        checks.one_of("memory.tiers.*.kind", self.kind, TIER_KINDS)
+        checks.at_least("memory.tiers.*", self, 1, "bytes")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -139,7 +141,9 @@ class MoverFaults:
     corrupt: float = 0.0
 
     def __post_init__(self) -> None:
-        _at_least("memory.faults", self, 0, "fail", "delay", "delay_seconds", "reorder", "corrupt")
+        checks.at_least(
+            "memory.faults", self, 0, "fail", "delay", "delay_seconds", "reorder", "corrupt"
+        )
         if self.fail + self.delay + self.reorder + self.corrupt > 1:
             raise errors.ConfigError("memory.faults: the rates add up to more than 1")
 
@@ -173,12 +177,12 @@ class MemorySettings:
     faults: MoverFaults = dataclasses.field(default_factory=MoverFaults)
 
     def __post_init__(self) -> None:
-        _one_of("memory.mover", self.mover, MOVERS)
-        _one_of("memory.attention", self.attention, ATTENTIONS)
-        _one_of("memory.probe", self.probe, PROBES)
-        _at_least("memory", self, 2, "pool_pages")
-        _at_least("memory", self, 1, "transfer_threads")
-        _at_least("memory", self, 0, "link_floor_gbps")
+        checks.one_of("memory.mover", self.mover, MOVERS)
+        checks.one_of("memory.attention", self.attention, ATTENTIONS)
+        checks.one_of("memory.probe", self.probe, PROBES)
+        checks.at_least("memory", self, 2, "pool_pages")
+        checks.at_least("memory", self, 1, "transfer_threads")
+        checks.at_least("memory", self, 0, "link_floor_gbps")
         if not all(core.isdecimal() for core in self._core_texts):
             raise errors.ConfigError(
                 f"memory.transfer_cores is {self.transfer_cores!r}; give numbers of cores,"
@@ -204,7 +208,7 @@ class MemorySettings:
 
     @property
     def _core_texts(self) -> list[str]:
-        return [core.strip() for core in self.transfer_cores.split(",") if core.strip()]
+        return checks.names(self.transfer_cores)
 
     @property
     def nearest_first(self) -> list[tuple[str, TierSettings]]:
@@ -222,8 +226,8 @@ class LinkSettings:
     bytes_per_second: float
 
     def __post_init__(self) -> None:
-        _at_least("emulate.links.*", self, 0, "latency_seconds")
-        _above("emulate.links.*", self, "bytes_per_second")
+        checks.at_least("emulate.links.*", self, 0, "latency_seconds")
+        checks.above("emulate.links.*", self, "bytes_per_second")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -247,11 +251,11 @@ class EmulateSettings:
     links: Mapping[str, LinkSettings] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        _at_least(
+        checks.at_least(
             "emulate", self, 0, "dilation", "step_seconds", "step_unit_seconds",
             "prefill_unit_seconds", "page_bytes",
         )  # fmt: skip
-        _at_least("emulate", self, 1, "step_reads")
+        checks.at_least("emulate", self, 1, "step_reads")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -289,21 +293,9 @@ class Experiment:
     report: ReportSettings = dataclasses.field(default_factory=ReportSettings)
 
     def __post_init__(self) -> None:
-        _at_least("config", self, 1, "devices", "repeats")
-        if self.policy.name not in registry.POLICIES:
-            raise errors.ConfigError(
-                f"unknown policy.name {self.policy.name!r}"
-                f"{errors.close_match(self.policy.name, registry.POLICIES)}"
-            )
-        if not self.arm_names:
-            raise errors.ConfigError("there are no arms to run: give arm_settings at least one")
-        for number, arm in enumerate(self.arm_names):
-            if arm in self.arm_names[:number]:
-                raise errors.ConfigError(f"arm {arm!r} is named twice in arms={self.arms}")
-            if arm not in self.arm_settings:
-                raise errors.ConfigError(
-                    f"unknown arm {arm!r}{errors.close_match(arm, self.arm_settings)}"
-                )
+        checks.at_least("config", self, 1, "devices", "repeats")
+        checks.policy(self.policy.name)
+        checks.arms(self.arms, self.arm_names, self.arm_settings)
         for name, tier in self.memory.tiers.items():
             if tier.link and not self.emulate.dilation:
                 raise errors.ConfigError(
@@ -319,37 +311,9 @@ class Experiment:
     @property
     def arm_names(self) -> list[str]:
         """The arms to run, in order; all when none is selected."""
-        names = [name.strip() for name in self.arms.split(",") if name.strip()]
-        return names or list(self.arm_settings)
+        return checks.names(self.arms) or list(self.arm_settings)
 
     @property
     def evidence(self) -> str:
         """What its figures are."""
         return "emulated" if self.emulate.dilation else "measured"
-
-
-def _at_least(head: str, value: Any, least: float, *names: str) -> None:
-    for name in names:
-        number = getattr(value, name)
-        if not (math.isfinite(number) and number >= least):
-            raise errors.ConfigError(
-                f"{head}.{name} is {number}; give a number of at least {least}"
-            )
-
-
-def _above(head: str, value: Any, *names: str) -> None:
-    for name in names:
-        number = getattr(value, name)
-        if not (math.isfinite(number) and number > 0):
-            raise errors.ConfigError(f"{head}.{name} is {number}; give a finite number above 0")
-
-
-def _multiple(head: str, value: Any, unit: int, name: str) -> None:
-    number = getattr(value, name)
-    if number % unit:
-        raise errors.ConfigError(f"{head}.{name} is {number}; give a multiple of {unit}")
-
-
-def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
-    if value not in known:
-        raise errors.ConfigError(f"unknown {name} {value!r}{errors.close_match(value, known)}")

@@ -136,7 +136,7 @@ class Trial:
         if record.samples:  # the last was drawn before the last request ended
             finished = sum(request.finished for request in record.requests)
             view.update(name, record.samples[-1], finished, len(drawn))
-        view.finish(name, _result_text(record))
+        view.finish(name, measure.result_text(measure.summarise(record)))
         return record
 
     def _report(self, runs: list[records.RunRecord], shared: machine.Machine) -> dict[str, Any]:
@@ -229,11 +229,3 @@ def _calls(
         }
         for name, usage in after.items()
     }
-
-
-def _result_text(record: records.RunRecord) -> str:
-    summary = measure.summarise(record)
-    slowest = summary["ttft_seconds"]["max"]
-    if slowest is None:
-        return "no token"
-    return f"first token max {slowest:.2f} s, {summary['output_tokens_per_second'] or 0:,.0f} tok/s"

@@ -98,6 +98,15 @@ def summarise_host(record: records.RunRecord, seconds: float) -> dict[str, Any]:
     }
 
 
+def result_text(summary: Mapping[str, Any]) -> str:
+    """An arm's result in a few words, from its summary."""
+    slowest = summary["ttft_seconds"]["max"]
+    if slowest is None:
+        return "no token"
+    tokens_per_second = summary["output_tokens_per_second"] or 0
+    return f"first token max {slowest:.2f} s, {tokens_per_second:,.0f} tok/s"
+
+
 def compare(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> dict[str, Any]:
     """Ratios of two summaries (`metrics.COMPARISON`): above 1 the candidate is better."""
 

@@ -69,7 +69,9 @@ _GROUPS: Mapping[str, Sequence[tuple[str, str]]] = {
     "Fairness": (("fairness.jain", ""), ("fairness.service_gap_max", "")),
 }
 # Left out when every arm has none of it: a run that pages nothing needs no rows on paging.
-_HIDDEN_WHEN_ZERO = ("paged_bytes", "copies", "interrupted", "mover_errors")
+_HIDDEN_WHEN_ZERO = (
+    "paged_bytes", "copies", "interrupted", "mover_errors", "controller_seconds",
+)  # fmt: skip
 _TENANT_PATHS = (
     "requests",
     "finished",

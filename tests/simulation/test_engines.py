@@ -117,7 +117,8 @@ def test_copies_out_and_in_share_a_port_that_is_slower_both_ways() -> None:
     assert [channel.name for channel in host.out.channels] == ["pcie out", "pcie both"]
     assert host.out.channels[1] is host.into.channels[1]
     assert host.out.channels[0] is not host.into.channels[0]
-    assert pcie.both is not None and pcie.both.bytes_per_second == 83 * GB
+    assert pcie.both is not None
+    assert pcie.both.bytes_per_second == 83 * GB
 
 
 def test_two_borrowers_share_the_lenders_port() -> None:
