@@ -283,16 +283,12 @@ def _wrong_of_borrower(seen: View, client: str) -> Iterator[Wrong]:
         for generation in ended[-2:]:  # the latest that has ended, and one that is not given yet
             stale = Op("release", client, (id, generation, ((0, 1),)))
             yield stale, {}, errors.StaleGrantError
-    for (lender, i), state in seen.units.items():
-        if not isinstance(state, Lent):
-            continue
+    lowest = {s: key for key, s in sorted(seen.units.items(), reverse=True) if isinstance(s, Lent)}
+    for state, (lender, i) in lowest.items():
         grant = (seen.ids[state.generation], state.generation)
         if state.borrower != client:
             yield Op("release", client, (*grant, ((i, i + 1),))), {}, errors.ForeignGrantError
             continue
-        for units in ((), ((i, i),), ((i, i + 1), (i, i + 1))):
+        above = next(n for n in range(i, i + 100) if seen.units.get((lender, n)) != state)
+        for units in ((), ((i, i),), ((i, i + 1), (i, i + 1)), ((i, above + 1),)):
             yield Op("release", client, (*grant, units)), {}, errors.UnitsError
-        for other in (i - 1, i + 1, 99):
-            if seen.units.get((lender, other)) != state and other >= 0:
-                units = ((other, other + 1),)
-                yield Op("release", client, (*grant, units)), {}, errors.UnitsError

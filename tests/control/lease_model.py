@@ -130,15 +130,14 @@ def perform(ledger: leases.Ledger, op: Op, seen: View) -> Any:
 def expire(ledger: leases.Ledger, client: str, seen: View) -> list[lease_types.Event]:
     """Time passes in which everybody but the client is heard."""
     settings = ledger.snapshot()["settings"]
-    step, silence = settings["jump_seconds_max"], settings["silence_seconds_max"]
-    events: list[lease_types.Event] = []
-    now, end = seen.now, seen.now + silence + step
-    while now < end:
-        now += step
-        for other, (_, incarnation, _) in seen.present.items():
-            if other != client:
-                ledger.heartbeat(other, incarnation=incarnation, now=now)
-        events += ledger.tick(now)
+    step = settings["jump_seconds_max"]
+    assert settings["silence_seconds_max"] == 2 * step
+    events = list(ledger.tick(seen.now + step))
+    for other, (_, incarnation, _) in seen.present.items():
+        if other != client:
+            ledger.heartbeat(other, incarnation=incarnation, now=seen.now + 2 * step)
+    events += ledger.tick(seen.now + 2 * step)
+    events += ledger.tick(seen.now + 3 * step)
     return events
 
 

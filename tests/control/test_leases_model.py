@@ -121,9 +121,11 @@ def lender_calls(seen: View, lender: str, deadlines: Sequence[float]) -> Iterato
 
 
 def borrower_calls(seen: View, borrower: str) -> Iterator[Op]:
-    for count in range(1, min(UNITS, seen.grantable() + 1) + 1):
-        for least in {1, count}:
-            yield Op("grant", borrower, (count, least))
+    grantable = seen.grantable()
+    for count in range(1, min(UNITS, grantable + 1) + 1):
+        yield Op("grant", borrower, (count, 1))
+    if grantable:
+        yield Op("grant", borrower, (grantable + 1, grantable + 1))
     held: dict[int, list[int]] = {}
     for (_, index), state in seen.units.items():
         if isinstance(state, Lent) and state.borrower == borrower:
