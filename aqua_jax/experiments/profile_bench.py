@@ -103,25 +103,30 @@ class Profiling:
 
     def rows(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """See `ProfileBenchmark.rows`."""
-        wanted, timings = self._wanted, profiling.Timings()
-        first = wanted.trial(0)
-        real: dict[str, records.RunRecord] = {}
+        first = self._wanted.trial(0)
         self._say("compiling")
         shared = first.machine()
         try:
-            for repeat in range(wanted.repeats):
-                self._say(f"pass {repeat + 1} of {wanted.repeats}")
-                self._time(shared, first, timings, repeat)
-                if wanted.verify:
-                    one = wanted.trial(repeat)
-                    for run in _run_arms(one, shared):
-                        real[f"{run.arm}, seed {one.experiment.workload.seed}"] = run
-            estimate = fits.slice_cost(timings.slices)
-            found = self._found = _profile(wanted.experiment, shared, timings, estimate)
+            real = self.measure(shared, first)
         finally:
             shared.close()
-        yield from _profile_rows(found)
-        yield from _compared(first.arms, real, found, bound=wanted.bound)
+        yield from _profile_rows(self.found)
+        yield from _compared(first.arms, real, self.found, bound=self._wanted.bound)
+
+    def measure(self, shared: machine.Machine, first: trial.Trial) -> dict[str, records.RunRecord]:
+        """Finds the profile of a machine for the arms of `first`; the runs to verify, by name."""
+        wanted, timings = self._wanted, profiling.Timings()
+        real: dict[str, records.RunRecord] = {}
+        for repeat in range(wanted.repeats):
+            self._say(f"pass {repeat + 1} of {wanted.repeats}")
+            self._time(shared, first, timings, repeat)
+            if wanted.verify:
+                one = wanted.trial(repeat)
+                for run in _run_arms(one, shared):
+                    real[f"{run.arm}, seed {one.experiment.workload.seed}"] = run
+        estimate = fits.slice_cost(timings.slices)
+        self._found = _profile(wanted.experiment, shared, timings, estimate)
+        return real
 
     def _time(
         self, shared: machine.Machine, one: trial.Trial, timings: profiling.Timings, repeat: int

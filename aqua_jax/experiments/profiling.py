@@ -63,14 +63,28 @@ class Timings:
         by_size: dict[int, list[float]] = {}
         for copy in self.copies[kind, direction]:
             by_size.setdefault(copy.bytes, []).append(copy.seconds)
-        found = fits.link(
-            [fits.Copy(size, statistics.median(times)) for size, times in by_size.items()]
+        medians = [fits.Copy(size, statistics.median(times)) for size, times in by_size.items()]
+        return fit_direction(medians)
+
+
+def fit_direction(copies: Sequence[fits.Copy]) -> profile.Direction:
+    """The fit, or, of copies whose times do not grow with size, their latency and a rate.
+
+    The rate is then the least that it can be, the largest copy's: a copy is foretold at most
+    twice as long as it is, and the error says so.
+    """
+    try:
+        found = fits.link(copies)
+        latency, rate, error = found.latency_seconds, found.bytes_per_second, found.error_median
+    except errors.ConfigError:
+        latency = statistics.median(copy.seconds for copy in copies)
+        rate = max(copies).bytes / latency
+        error = statistics.median(
+            abs((latency + copy.bytes / rate) / copy.seconds - 1) for copy in copies
         )
-        return profile.Direction(
-            latency_ns=round(found.latency_seconds * _NANO),
-            bytes_per_second=round(found.bytes_per_second),
-            error_median=found.error_median,
-        )
+    return profile.Direction(
+        latency_ns=round(latency * _NANO), bytes_per_second=round(rate), error_median=error
+    )
 
 
 def time_slices(
