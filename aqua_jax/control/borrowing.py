@@ -138,7 +138,7 @@ class Borrower:
                 changed |= self._take(*came, now)
             elif self._line.asked is not None or not self._speak(now):
                 break
-        if self._joined and now > self._line.heard_at + self.settings.silence_seconds:
+        if now >= self._silent_at():
             changed |= self._count_as_gone(now)
         self._give_back_idle(now)
         return changed

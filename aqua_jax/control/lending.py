@@ -108,7 +108,7 @@ class Lender:
                 changed |= self._take(*came, now)
             elif self._line.asked is not None or not self._speak(now):
                 break
-        if self._joined and now > self._line.heard_at + self.settings.gone_seconds:
+        if self._joined and now >= self._line.heard_at + self.settings.gone_seconds:
             self._count_as_gone(now)
         return changed
 

@@ -58,7 +58,7 @@ class Pair:
                 spaces=range(10, 12),
                 units_max=8,
                 ahead_slots=6,
-                **settings,  # pyright: ignore[reportArgumentType]
+                **settings,
             ),
             incarnation=1,
         )
@@ -76,11 +76,12 @@ class Pair:
 
     def turn(self, seconds: float = 0.0) -> bool:
         """Time passes, the lender is there, the borrower and the relocation take their turns."""
+        changed = False
         for _ in range(max(1, round(seconds / 0.25))):
             self.now += min(seconds, 0.25)
             self.ledger.heartbeat("lender", incarnation=1, now=self.now)
             self.ledger.tick(self.now)
-            changed = self.borrower.turn(self.now)
+            changed |= self.borrower.turn(self.now)
             self.desk.begin(tuple(self.desk.controller.homes.relocate(self.now)))
             self.borrower.check_integrity()
             self.desk.check()
@@ -236,9 +237,9 @@ def test_who_hears_nothing_counts_itself_as_gone_before_the_ledger_does() -> Non
     pair.fill()
     pair.turn()
     pair.wire.loses_asks = True
-    pair.turn(3.0)
+    pair.turn(2.5)
     assert pair.spaces == [10, 1]
-    pair.turn(0.5)
+    pair.turn(0.75)
     assert pair.spaces == [1]
     assert len(pair.ledger.standing("borrower").grants) == 1  # the ledger waits longer
     pair.wire.loses_asks = False

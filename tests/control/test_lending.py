@@ -151,7 +151,7 @@ def test_who_hears_nothing_for_long_counts_itself_as_gone() -> None:
     side.store.spare = 4
     side.turn()
     side.lender._line._port = Dead()
-    side.turn(8.0)
+    side.turn(7.5)
     assert side.lender.lent == ((0, 4),)
     side.turn(0.5)
     assert side.lender.lent == ()

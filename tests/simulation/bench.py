@@ -15,6 +15,7 @@ from aqua_jax.control import controller, holdings, pages, residency, spare, type
 from aqua_jax.control.policies import base, registry
 from aqua_jax.engine import engine
 from aqua_jax.simulation import toy
+from tests.simulation import leased
 
 DEVICE = 0
 TIER_NAMES = ("peer", "host")
@@ -55,6 +56,7 @@ class Scenario:
     fail_at: frozenset[int] = frozenset()
     clients: tuple[Client, ...] = ()
     loans: tuple[Any, ...] = ()  # of `homes.py`, which knows this file
+    lease: leased.Lease | None = None
     drain_at: float | None = None
     drain_seconds: float = 0.0
 
@@ -79,12 +81,16 @@ class Bench:
             self.memory, self.clock, page_seconds=scenario.page_seconds, faults=scenario.faults
         )
         self.controller = make_controller(scenario, self.runner)
+        self.leased: leased.Scene | None = None
+        if scenario.lease is not None:
+            self.leased = leased.Scene(scenario.lease, self.controller, self.memory, self.clock)
         self.engine = engine.Engine(
             self.controller,
             self.mover,
             self.runner,
             self.clock,
             settings=engine.EngineSettings(stream_tokens_max=scenario.stream_tokens_max),
+            parties=[self.leased.borrower] if self.leased else (),
         )
 
     @property

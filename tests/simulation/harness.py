@@ -19,7 +19,9 @@ from aqua_jax.control import errors, types
 from aqua_jax.engine import streams
 from aqua_jax.simulation import toy
 from tests.simulation import bench as benches
-from tests.simulation import homes, scenarios
+from tests.simulation import homes, leased, scenarios
+
+_STEPS_TO_COME_HOME = 5000
 
 
 class WrongTokensError(AssertionError):
@@ -82,6 +84,8 @@ class _Run:
         for _ in range(benches.STEPS_MAX):
             self._run_due()
             self.lenders.step()
+            if self.bench.leased:
+                self.bench.leased.step()
             self._read_eager()
             if self.bench.engine.idle and not (self._events and not self._is_over(draining)):
                 break
@@ -182,8 +186,26 @@ class _Run:
         self.bench.engine.drain(self.scenario.drain_seconds)
         self.bench.check_all_free()
 
+    def _take_home(self, scene: leased.Scene) -> None:
+        """The lender gets all that it lent, while nobody lives any more."""
+        scene.check_deadlines()
+        scene.wind_up()
+        for _ in range(_STEPS_TO_COME_HOME):
+            if scene.is_all_home:
+                break
+            self.bench.step()
+            scene.step()
+        assert scene.is_all_home, scene.ledger.snapshot()
+        self.report.counts.update(scene.counts)
+        for field in dataclasses.fields(scene.borrower.counters):
+            self.report.counts[f"borrower {field.name}"] += getattr(
+                scene.borrower.counters, field.name
+            )
+
     def _finish(self) -> None:
         bench, counts = self.bench, self.report.counts
+        if bench.leased:
+            self._take_home(bench.leased)
         for _, stream in self.streams:
             self._read(stream)
         bench.engine.close()

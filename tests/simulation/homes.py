@@ -102,7 +102,7 @@ class Lenders:
             turns = self._lent[tier]
             if turns and self._is_due(turns[0], tier.slots):
                 self._take(turns.popleft(), tier)
-            if not tier.slots.capacity:
+            if tier in self._slots.tiers and not tier.slots.capacity:
                 self._homes.remove(tier.slots.space)
                 self._counts["removed"] += 1
             if tier not in self._slots.tiers:

@@ -11,7 +11,7 @@ import random
 from aqua_jax.control import types
 from aqua_jax.control.policies import base
 from aqua_jax.simulation import toy
-from tests.simulation import bench, homes
+from tests.simulation import bench, homes, leased
 
 # The states that pass quickly come up more often, or hardly anybody would be aborted in them.
 _ABORTABLE = (
@@ -38,7 +38,8 @@ def draw(seed: int) -> bench.Scenario:
     policy = _draw_policy(rng, policy_rng)
     tier_pages = rng.choice([(), (cramped,), (cramped, roomy), (roomy, roomy), (1, 2)])
     loans = homes.draw(seed, last + 0.1)
-    if loans:  # little other memory, so that it matters
+    lease = None if loans else leased.draw(seed, last + 0.2)
+    if loans or lease:  # little other memory, so that it matters
         tier_pages = tier_pages[: long_rng.randint(0, 2)]
     attends_away = bool(tier_pages) and long_rng.random() < 0.4
     if attends_away:
@@ -61,11 +62,13 @@ def draw(seed: int) -> bench.Scenario:
             "sessions_max": rng.choice([3] + [1000] * 7),
         },
         stream_tokens_max=rng.choice([1, 3, 65_536]),
-        page_seconds=rng.choice([1e-5, 1e-3, 5e-3]),
+        # A copy of a borrower must not outlast what the ledger waits longer than it does.
+        page_seconds=min(rng.choice([1e-5, 1e-3, 5e-3]), 1e-3 if lease else 1.0),
         faults=_draw_faults(rng),
         fail_at=_draw_failures(rng),
         clients=clients,
         loans=loans,
+        lease=lease,
         drain_at=rng.uniform(0, 2 * last) if rng.random() < 0.1 else None,
         drain_seconds=rng.choice([0.0, 0.02, 10.0]),
     )

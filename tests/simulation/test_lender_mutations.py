@@ -10,7 +10,15 @@ from typing import Any
 
 import pytest
 
-from aqua_jax.control import homes, relocation, residency, spare
+from aqua_jax.control import (
+    borrowing,
+    grants,
+    homes,
+    lease_types,
+    relocation,
+    residency,
+    spare,
+)
 from tests.simulation import mutants
 
 
@@ -93,6 +101,29 @@ def nobody_gives_up_state_for_a_lender(patch: mutants.Patch) -> None:
     patch.setattr(homes.Homes, "_make_room", lambda self, now: None)
 
 
+def units_are_released_before_they_are_vacated(patch: mutants.Patch) -> None:
+    def vacated(original: Any, self: Any) -> Any:
+        slots = self.tier.slots
+        called = {
+            slot // self.tier.unit_slots for slot in range(slots.pages) if slots.is_called(slot)
+        }
+        return sorted({*original(self), *called})
+
+    mutants.wrap(patch, grants.Held, "vacated", vacated)
+
+
+def void_grants_are_kept(patch: mutants.Patch) -> None:
+    patch.setattr(lease_types.Standing, "void", lambda self, known: [])
+
+
+def a_silent_borrower_goes_on(patch: mutants.Patch) -> None:
+    patch.setattr(borrowing.Borrower, "_silent_at", lambda self: float("inf"))
+
+
+def reclaims_are_not_heard(patch: mutants.Patch) -> None:
+    patch.setattr(grants.Held, "note_calls", lambda self, calls: 0)
+
+
 MUTANTS: dict[str, mutants.Mutate] = {
     mutate.__name__: mutate
     for mutate in (
@@ -106,6 +137,10 @@ MUTANTS: dict[str, mutants.Mutate] = {
         pages_that_arrived_go_on_moving,
         what_was_in_a_lost_home_is_believed,
         nobody_gives_up_state_for_a_lender,
+        units_are_released_before_they_are_vacated,
+        void_grants_are_kept,
+        a_silent_borrower_goes_on,
+        reclaims_are_not_heard,
     )
 }
 

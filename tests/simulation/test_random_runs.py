@@ -39,6 +39,26 @@ REACHED = {
     "attended": 5000,
     "abort attended": 3,
     **{f"end long {reason}": 10 for reason in ("stop", "length", "abort", "deadline")},
+    # Memory of lenders: as it comes and goes (`homes.py`), and by leases (`leased.py`).
+    "lent": 500,
+    "lent again": 80,
+    "called back in use": 150,
+    "called back in part": 150,
+    **{f"move {tier}": 30 for tier in ("peer", "host")},
+    **{f"moving {where}": 20 for where in ("away", "arriving", "leaving", "attended")},
+    "abort moving": 2,
+    "died in use": 60,
+    "died called back": 10,
+    "died with state": 50,
+    "void slices": 50,
+    "homes_lost": 100,
+    "reclaims": 100,
+    "borrower reclaims_met": 20,
+    "borrower reclaims_late": 3,
+    "borrower grants_void": 15,
+    "Fenced": 3,
+    "ledger restarts": 20,
+    "lost messages": 1000,
 }
 
 

@@ -1,0 +1,253 @@
+"""A borrower in random runs: a ledger behind a bad line, and a lender that reclaims, dies, scrubs.
+
+Knows: when which of it happens; that a unit is the same memory whoever has it.
+Does not know: who the clients are. Whoever touches a unit that is not its own
+any more, or releases one too early, changes tokens.
+"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import heapq
+import itertools
+import random
+
+from aqua_jax.control import borrowing, controller, lease_line, lease_types, leases, ranges
+from aqua_jax.control import clock as clocks
+from aqua_jax.simulation import toy
+
+_SPACES = range(20, 23)
+_LEDGER_SILENCE_SECONDS, _SILENCE_SECONDS = 2.0, 0.5  # between them: the longest copy
+_LENDER, _BORROWER = "lender", "borrower"
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Lease:
+    """A ledger, one lender, one borrower. Rates are of messages, each way.
+
+    reclaims: second, units, seconds until the deadline. dies_at: seconds at which the lender
+    starts anew. restarts_at: the ledger. silent: the line is dead from a second to another.
+    """
+
+    seed: int
+    units: int
+    unit_slots: int
+    ahead_slots: int
+    lose: float
+    repeat: float
+    delay_seconds: float
+    reclaims: tuple[tuple[float, int, float], ...]
+    dies_at: tuple[float, ...]
+    restarts_at: tuple[float, ...]
+    silent: tuple[float, float]
+
+
+def draw(seed: int, until: float) -> Lease | None:
+    """A lease for some of the seeds; what happens to it falls into the first `until` seconds."""
+    rng = random.Random(f"{seed}/lease")
+    if rng.random() < 0.5:
+        return None
+
+    def times(most: int) -> tuple[float, ...]:
+        return tuple(sorted(rng.uniform(0, until) for _ in range(rng.randint(0, most))))
+
+    units = rng.randint(1, 8)
+    silent_at = rng.uniform(0, until)
+    return Lease(
+        seed=seed,
+        units=units,
+        unit_slots=rng.choice([1, 2, 3]),
+        ahead_slots=rng.randint(1, 12),
+        lose=rng.choice([0.0, 0.2]),
+        repeat=rng.choice([0.0, 0.3]),
+        delay_seconds=rng.choice([0.0, 0.001, 0.03]),
+        reclaims=tuple(
+            (at, rng.randint(1, units), rng.choice([0.001, 0.02, 0.5])) for at in times(4)
+        ),
+        dies_at=times(1),
+        restarts_at=times(1),
+        silent=(silent_at, silent_at + rng.choice([0.0, 1.0, 4.0])),
+    )
+
+
+class BadLine:
+    """A port to the ledger that loses, repeats and delays, each way."""
+
+    def __init__(self, lease: Lease, scene: Scene) -> None:
+        self._lease = lease
+        self._scene = scene
+        self._rng = random.Random(lease.seed)
+        self._order = itertools.count()
+        self._asks: list[tuple[float, int, lease_line.Ask]] = []
+        self._answers: list[tuple[float, int, lease_line.Answer]] = []
+
+    def send(self, ask: lease_line.Ask, now: float) -> None:
+        self._carry(self._asks, ask, now)
+        self._deliver(now)
+
+    def poll(self, now: float) -> list[lease_line.Answer]:
+        self._deliver(now)
+        come = []
+        while self._answers and self._answers[0][0] <= now:
+            come.append(heapq.heappop(self._answers)[2])
+        return come
+
+    def _deliver(self, now: float) -> None:
+        while self._asks and self._asks[0][0] <= now:
+            ask = heapq.heappop(self._asks)[2]
+            answer = lease_line.answer(self._scene.ledger, ask, now)
+            self._scene.counts["refusals"] += answer.error is not None
+            self._carry(self._answers, answer, now)
+
+    def _carry(self, queue: list, message: lease_line.Ask | lease_line.Answer, now: float) -> None:
+        first, last = self._lease.silent
+        for _ in range(1 + (self._rng.random() < self._lease.repeat)):
+            if self._rng.random() < self._lease.lose or first <= now < last:
+                self._scene.counts["lost messages"] += 1
+                continue
+            at = now + self._rng.random() * self._lease.delay_seconds
+            heapq.heappush(queue, (at, next(self._order), message))
+
+
+class Scene:
+    """The ledger, the lender and the memory of one run; an `Arenas` for the borrower."""
+
+    def __init__(
+        self,
+        lease: Lease,
+        owner: controller.Controller,
+        memory: toy.ToyMemory,
+        clock: clocks.Clock,
+    ) -> None:
+        self.counts: collections.Counter[str] = collections.Counter()
+        self.ledger = leases.Ledger(
+            unit_bytes=1, silence_seconds_max=_LEDGER_SILENCE_SECONDS, jump_seconds_max=1.0
+        )
+        self.overdue: set[int] = set()  # reclaims that the ledger reported
+        self._lease = lease
+        self._memory = memory
+        self._clock = clock
+        self._reclaims = collections.deque(lease.reclaims)
+        self._dies_at = collections.deque(lease.dies_at)
+        self._restarts_at = collections.deque(lease.restarts_at)
+        self._life = self._requests = 0
+        self._units: dict[int, list[list[int]]] = {}  # unit -> its pages
+        self._join(0.0)
+        self.borrower = borrowing.Borrower(
+            _BORROWER,
+            owner,
+            BadLine(lease, self),
+            settings=borrowing.BorrowerSettings(
+                unit_slots=lease.unit_slots,
+                spaces=_SPACES,
+                units_max=8,
+                ahead_slots=lease.ahead_slots,
+                full_share=0.25,
+                idle_seconds=0.3,
+                heartbeat_seconds=0.02,
+                silence_seconds=_SILENCE_SECONDS,
+                timeout_seconds=0.01,
+                backoff_seconds=0.01,
+                backoff_seconds_max=0.1,
+            ),
+            incarnation=1,
+            arenas=self,
+        )
+
+    # -- the borrower's memory ---------------------------------------------------------------
+
+    def open(self, grant: lease_types.Grant, space: int) -> None:
+        """The unit's pages are what the lender has there."""
+        units = [unit for first, end in grant.units for unit in range(first, end)]
+        self._memory.pages[space] = [page for unit in units for page in self._units[unit]]
+
+    def scrub(self, space: int, slots: range) -> None:
+        for slot in slots:
+            self._memory.garble(space, slot)
+
+    def close(self, space: int) -> None:
+        self._memory.add(space, len(self._memory.pages[space]))
+
+    # -- the lender --------------------------------------------------------------------------
+
+    def step(self) -> None:
+        """Time has passed for the ledger and the lender."""
+        now = self._clock.now()
+        self.counts["voids"] += self.borrower.counters.grants_void - self.counts["voids"]
+        if self._restarts_at and self._restarts_at[0] <= now:
+            self._restarts_at.popleft()
+            self.ledger = leases.Ledger.restore(self.ledger.snapshot())
+            self.counts["ledger restarts"] += 1
+        if self._dies_at and self._dies_at[0] <= now:
+            self._dies_at.popleft()
+            self._join(now)
+            self.counts["lender deaths"] += 1
+        standing = self.ledger.heartbeat(_LENDER, incarnation=self._life, now=now)
+        for event in self.ledger.tick(now):
+            self.counts[type(event).__name__] += 1
+            if isinstance(event, lease_types.Overdue):
+                self.overdue.add(event.reclaim)
+        assert standing.lease is not None
+        if standing.lease.fenced:
+            self._scrub(standing.lease.fenced, now)
+        if self._reclaims and self._reclaims[0][0] <= now:
+            _, units, seconds = self._reclaims.popleft()
+            self.reclaim(units, seconds)
+        self.ledger.check_integrity()
+        self.borrower.check_integrity()
+
+    def reclaim(self, units: int, seconds: float) -> None:
+        """The lender wants units back."""
+        now = self._clock.now()
+        out = self.ledger.standing(_LENDER).lease
+        assert out is not None
+        left = sum(one.left_count for one in out.reclaims)
+        there = ranges.count((*out.free, *out.fenced, *(r for g in out.grants for r in g.units)))
+        units = min(units, there - left)
+        if units > 0:
+            self.counts["reclaims"] += 1
+            self.ledger.reclaim(self._stamp(), units_count=units, deadline=now + seconds, now=now)
+
+    def wind_up(self) -> None:
+        """Nothing happens any more but that all comes home."""
+        for events in (self._reclaims, self._dies_at, self._restarts_at):
+            events.clear()
+        self.reclaim(self._lease.units, 0.1)
+
+    @property
+    def is_all_home(self) -> bool:
+        """True when nothing of the lease is lent, and nobody believes that it is."""
+        lease = self.ledger.standing(_LENDER).lease
+        lent = lease is None or lease.free or lease.fenced or lease.grants
+        return not (lent or self.borrower.units_held)
+
+    def check_deadlines(self) -> None:
+        """Every reclaim was met, or is not due yet, or was reported."""
+        now = self._clock.now()
+        for one in self.ledger.reclaim_status(_LENDER):
+            assert one.deadline >= now or one.id in self.overdue, one
+
+    def _join(self, now: float) -> None:
+        """The lender starts anew, with memory of its own; what it had lent is void."""
+        self._life += 1
+        self._requests = 0
+        units = range(self._lease.units)
+        self.ledger.join(_LENDER, lease_types.Role.LENDER, incarnation=self._life, now=now)
+        fresh = toy.ToyMemory({0: self._lease.unit_slots * len(units)}, self._memory.page_units)
+        pages, size = fresh.pages[0], self._lease.unit_slots
+        self._units = {unit: pages[unit * size : (unit + 1) * size] for unit in units}
+        self.ledger.offer(self._stamp(), units_count=len(units), now=now)
+
+    def _scrub(self, units: ranges.Ranges, now: float) -> None:
+        """The lender zeroes what a borrower that is gone had."""
+        self.counts["scrubs"] += 1
+        for first, end in units:
+            for unit in range(first, end):
+                for page in self._units[unit]:
+                    page[:] = [-1] * len(page)
+        self.ledger.scrubbed(self._stamp(), units=units, now=now)
+
+    def _stamp(self) -> lease_types.Stamp:
+        self._requests += 1
+        return lease_types.Stamp(_LENDER, self._life, self._requests)
