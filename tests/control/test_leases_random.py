@@ -137,10 +137,10 @@ class RandomLedger(RuleBasedStateMachine):
         """At once, by however much; then everybody is heard."""
         before = self.seen
         now = before.now + seconds
-        for client, (_, life, _) in before.present.items():
-            self.ledger.heartbeat(client, incarnation=life, now=now)
         told = self.ledger.tick(now)
         assert all(isinstance(event, lease_types.Overdue) for event in told)
+        for client, (_, life, _) in before.present.items():
+            self.ledger.heartbeat(client, incarnation=life, now=now)
         assert self.ledger.tick(now) == ()
         after = self.seen
         assert (after.units, after.owed, after.present) == (
