@@ -17,6 +17,7 @@ import matplotlib
 import pytest
 
 from aqua_jax import run
+from aqua_jax.simulation import profile
 from aqua_jax.workloads import report
 from tests.experiments import tiny
 
@@ -138,6 +139,14 @@ WRONG = {
     "trace too short": (
         [SMOKE, "--workdir=W", "--config.workload.trace=F/short.csv"],
         "a window of 16 requests does not fit: the trace has 1",
+    ),
+    "profile without a pass": (
+        ["--config=configs/calibrate.py", "--workdir=W", "--config.repeats=0"],
+        "repeats is 0; give at least 1",
+    ),
+    "profile of an unknown arm": (
+        ["--config=configs/calibrate.py", "--workdir=W", "--config.arms=cfs_pear"],
+        "unknown arm 'cfs_pear' (did you mean 'cfs_peer'?)",
     ),
 }
 
@@ -290,6 +299,32 @@ def test_repeats_run_on_one_machine_and_show_every_seed_with_the_median(tmp_path
     seeds = {folder.name for folder in tmp_path.iterdir()}
     assert seeds == {"seed0", "seed1"}
     assert all((tmp_path / seed / "report.html").is_file() for seed in seeds)
+
+
+TINY_PROFILE = """
+from aqua_jax.experiments import overrides, profile_bench
+from configs import smoke
+
+def get_config():
+    small = overrides.experiment(smoke.get_config())
+    settings = profile_bench.ProfileBenchmark(experiment=small, repeats=1)
+    return overrides.benchmark_config_dict(settings)
+"""
+
+
+def test_a_profile_is_written_beside_its_report_and_can_be_read(tmp_path):
+    config, workdir = tmp_path / "tiny.py", tmp_path / "out"
+    config.write_text(TINY_PROFILE)
+    code, out, err = door(f"--config={config}", f"--workdir={workdir}")
+    assert (code, err) == (0, "")
+    assert "pass 1 of 1" in out
+    assert f"profile: {workdir / 'profile.json'}" in out
+    found = profile.load(workdir / "profile.json")
+    value = json.loads((workdir / "report.json").read_text())
+    report.check(value)
+    assert value["benchmark"]["slices"]["fitted"] == found.fit.slices
+    assert found.peer is not None
+    assert found.host is not None
 
 
 LONG = ("--config.workload.requests=4000", "--config.workload.rate=100")

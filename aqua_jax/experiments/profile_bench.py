@@ -192,7 +192,7 @@ def _profile(
             "devices": ", ".join(hardware["devices"]),
             "model": f"{model.name}, {model.dtype}, {model.shards} shards",
             "data path": ", ".join(
-                f"{choice.setting} {choice.used}" for choice in shared.path.choices.values()
+                f"{choice.setting}: {choice.used}" for choice in shared.path.choices.values()
             ),
             "versions": ", ".join(f"{k} {v}" for k, v in environment.versions().items()),
         },
