@@ -9,7 +9,7 @@ Command: `python -m aqua_jax.run --config=configs/calibrate.py --workdir=out/cal
 compare also `--config.verify=True`.
 Hardware: any, with nobody else on it: what shares the cores is in the times of one and not of
 the other.
-Time: 2 minutes, 5 with verify, on 2 cores.
+Time: 2 minutes, 7 with verify, on 2 cores.
 Expect: the cost's median error over slices below 10 %; of TTFT p50, TTFT p99 and makespan, in
 fcfs and in cfs_peer, the median error over five repeats within 20 %.
 """

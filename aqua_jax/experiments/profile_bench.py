@@ -3,9 +3,9 @@
 Knows: the order of measuring and comparing, what is compared. Does not know: flags,
 files, how times are taken (`profiling.py`) or predicted (`prediction.py`).
 
-Measuring alternates: a pass over all lanes, then, to verify, each arm in its real engine,
-repeat after repeat, so that a machine whose speed drifts drifts for both. One profile, of
-all passes, then foretells each run, on the arrivals of that run.
+Measuring alternates: a pass over all lanes, then, to verify, an arm in its real engine, a
+pass, the next arm, repeat after repeat, so that a machine whose speed drifts drifts for both.
+One profile, of all passes, then foretells each run, on the arrivals of that run.
 """
 
 from __future__ import annotations
@@ -39,8 +39,9 @@ class ProfileBenchmark:
 
     experiment: whose model, engine and tiers are measured. arms: of it, whose tiers are measured
     and which are verified, comma-separated. verify: run the arms in earnest and compare.
-    repeats: passes of measuring, each followed by the arms on a workload of its own (seed,
-    seed + 1, ...). bound: of the median of a figure's errors. seed: of what is measured.
+    repeats: passes of measuring; with verify, runs of each arm, a pass before and behind, on
+    workloads of their own (seed, seed + 1, ...). bound: of the median of a figure's errors.
+    seed: of what is measured.
     """
 
     experiment: settings.Experiment
@@ -119,22 +120,23 @@ class Profiling:
         real: dict[str, records.RunRecord] = {}
         for repeat in range(wanted.repeats):
             self._say(f"pass {repeat + 1} of {wanted.repeats}")
-            self._time(shared, first, timings, repeat)
+            self._time(shared, first, timings, seed=f"{wanted.seed}/{repeat}")
             if wanted.verify:
-                one = wanted.trial(repeat)
-                for run in _run_arms(one, shared):
-                    real[f"{run.arm}, seed {one.experiment.workload.seed}"] = run
+                rated = _rated(wanted.trial(repeat), shared)
+                for arm in first.arms:
+                    self._say(f"{arm}, seed {rated.workload.seed}")
+                    real[f"{arm}, seed {rated.workload.seed}"] = _run_arm(rated, arm, shared)
+                    self._time(shared, first, timings, seed=f"{wanted.seed}/{repeat}/{arm}")
         estimate = fits.slice_cost(timings.slices)
         self._found = _profile(wanted.experiment, shared, timings, estimate)
         return real
 
     def _time(
-        self, shared: machine.Machine, one: trial.Trial, timings: profiling.Timings, repeat: int
+        self, shared: machine.Machine, first: trial.Trial, timings: profiling.Timings, *, seed: str
     ) -> None:
         """One pass."""
-        wanted = self._wanted
-        profiling.time_slices(shared, wanted.experiment, timings, seed=f"{wanted.seed}/{repeat}")
-        for arm in one.arms.values():
+        profiling.time_slices(shared, self._wanted.experiment, timings, seed=seed)
+        for arm in first.arms.values():
             profiling.time_copies(shared, arm, timings)
 
 
@@ -157,11 +159,21 @@ def _say_nothing(words: str) -> None:
     """Nobody wants to know."""
 
 
-def _run_arms(one: trial.Trial, shared: machine.Machine) -> list[records.RunRecord]:
-    """A run of each, all on the same arrivals."""
-    one.calibrate(shared)
+def _rated(one: trial.Trial, shared: machine.Machine) -> settings.Experiment:
+    """The experiment at the rate that its load comes to on this machine, now."""
+    sustained, workload = one.calibrate(shared), one.experiment.workload
+    if sustained is not None:
+        workload = dataclasses.replace(workload, rate=sustained * workload.load)
+    return dataclasses.replace(one.experiment, workload=workload)
+
+
+def _run_arm(rated: settings.Experiment, arm: str, shared: machine.Machine) -> records.RunRecord:
+    """One arm alone, in earnest."""
+    one = trial.Trial(dataclasses.replace(rated, arms=arm))
+    one.calibrate(shared)  # takes its arrivals to the rate, as given
     with live.LiveView(console=rich.console.Console(quiet=True)) as view:
-        return one.run(shared, view, stopped=lambda: False).runs
+        (run,) = one.run(shared, view, stopped=lambda: False).runs
+    return run
 
 
 def _profile(
