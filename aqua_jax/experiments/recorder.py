@@ -92,7 +92,8 @@ class Recorder(observer.Observer):
         states = engine.controller.count_states()
         memory = engine.controller.memory
         pages = {"device": memory.device.used_count}
-        pages |= {tier.name: tier.slots.used_count for tier in memory.tiers}
+        for tier in memory.tiers:  # several grants have one name
+            pages[tier.name] = pages.get(tier.name, 0) + tier.slots.used_count
         sample = records.Sample(
             at_seconds=at,
             running=states[types.State.RUNNING],
@@ -138,8 +139,8 @@ class Recorder(observer.Observer):
             self.record.mover_errors += 1
             return
         self.record.copy_bytes.append(completion.bytes)
-        out = copy.direction == "out"
-        track = f"device->{copy.tier}" if out else f"{copy.tier}->device"
+        tracks = {"out": f"device->{copy.tier}", "in": f"{copy.tier}->device"}
+        track = tracks.get(copy.direction, f"{copy.origin}->{copy.tier}")
         args = {"pages": len(copy.moves), "bytes": completion.bytes}
         self._span(track, f"page_{copy.direction}", started_at, at, args)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from aqua_jax.control import borrowing, errors, lease_line, lease_types, leases, types
@@ -41,7 +43,7 @@ class Wire:
 class Pair:
     """A desk whose controller borrows from one lender; time passes when told to."""
 
-    def __init__(self, units: int = 6, **settings: float) -> None:
+    def __init__(self, units: int = 6, **settings: Any) -> None:
         self.now = 0.0
         self.desk = desk.Desk(pool_pages=8, tiers={"host": 32}, attends_away=False)
         self.ledger = leases.Ledger(unit_bytes=1)
@@ -246,7 +248,9 @@ def test_who_hears_nothing_counts_itself_as_gone_before_the_ledger_does() -> Non
     pair.turn(1.0)
     assert pair.borrower.counters.lives == 2
     pair.turn(0.25)
-    assert pair.ledger.standing("lender").lease.fenced  # pyright: ignore[reportOptionalMemberAccess]
+    lease = pair.ledger.standing("lender").lease
+    assert lease is not None
+    assert lease.fenced
     assert pair.borrower.units_held == 3  # of those that nobody had
 
 
@@ -285,7 +289,12 @@ def test_a_grant_for_which_no_space_is_left_goes_back() -> None:
         ({"silence_seconds": 0.3}, "silence_seconds is 0.3; give more than timeout_seconds 0.5"),
     ],
 )
-def test_settings_that_cannot_work_are_named(wrong: dict[str, object], text: str) -> None:
-    right = {"unit_slots": 1, "spaces": range(2, 4), "units_max": 1, "ahead_slots": 1}
+def test_settings_that_cannot_work_are_named(wrong: dict[str, Any], text: str) -> None:
+    right: dict[str, Any] = {
+        "unit_slots": 1,
+        "spaces": range(2, 4),
+        "units_max": 1,
+        "ahead_slots": 1,
+    }
     with pytest.raises(errors.ConfigError, match=text):
-        borrowing.BorrowerSettings(**(right | wrong))  # pyright: ignore[reportArgumentType]
+        borrowing.BorrowerSettings(**(right | wrong))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from aqua_jax.control import errors, lease_line, lease_types, leases, lending, ranges
@@ -35,7 +37,7 @@ class Store:
 class Side:
     """A lender, a ledger and a borrower that does as the test says."""
 
-    def __init__(self, **settings: float) -> None:
+    def __init__(self, **settings: Any) -> None:
         self.now = 0.0
         self.ledger = leases.Ledger(unit_bytes=1)
         self.store = Store()
@@ -43,7 +45,7 @@ class Side:
             "lender",
             self.store,
             lease_line.DirectPort(self.ledger),
-            settings=lending.LenderSettings(**settings),  # pyright: ignore[reportArgumentType]
+            settings=lending.LenderSettings(**settings),
             incarnation=1,
         )
         self.ledger.join("borrower", BORROWER, incarnation=1, now=0.0)
@@ -166,6 +168,6 @@ def test_who_hears_nothing_for_long_counts_itself_as_gone() -> None:
         ({"gone_seconds": 0.4}, "gone_seconds is 0.4; give more than heartbeat_seconds 0.25"),
     ],
 )
-def test_settings_that_cannot_work_are_named(wrong: dict[str, float], text: str) -> None:
+def test_settings_that_cannot_work_are_named(wrong: dict[str, Any], text: str) -> None:
     with pytest.raises(errors.ConfigError, match=text):
-        lending.LenderSettings(**wrong)  # pyright: ignore[reportArgumentType]
+        lending.LenderSettings(**wrong)

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from aqua_jax.control import errors, ranges, sources
 from tests.control import desk
 
 
-def make(**load: float) -> tuple[sources.PoolSource, desk.Desk]:
+def make(**load: Any) -> tuple[sources.PoolSource, desk.Desk]:
     """Pages of a pool of 16, lent in units of two; four are retained."""
     at = desk.Desk(pool_pages=16, tiers={"host": 32})
-    limits = {"retain_pages": 4, "pending_low": 1, "pending_high": 3, "calm_seconds": 2.0} | load
-    settings = sources.PoolLoad(**limits)  # pyright: ignore[reportArgumentType]
+    limits: dict[str, Any] = {
+        "retain_pages": 4,
+        "pending_low": 1,
+        "pending_high": 3,
+        "calm_seconds": 2.0,
+    } | load
+    settings = sources.PoolLoad(**limits)
     return sources.PoolSource(at.controller, settings, unit_pages=2), at
 
 
@@ -97,7 +104,7 @@ def test_a_batch_model_lends_what_is_free_but_for_a_buffer_if_it_is_worth_it() -
         ({"retain_pages": -1}, "retain_pages -1, calm_seconds 2.0: give 0 or more"),
     ],
 )
-def test_loads_that_cannot_be_are_named(wrong: dict[str, float], text: str) -> None:
+def test_loads_that_cannot_be_are_named(wrong: dict[str, Any], text: str) -> None:
     with pytest.raises(errors.ConfigError, match=text):
         make(**wrong)
 

@@ -18,7 +18,7 @@ from aqua_jax.control import clock as clocks
 from aqua_jax.simulation import toy
 
 _SPACES = range(20, 23)
-_LEDGER_SILENCE_SECONDS, _SILENCE_SECONDS = 2.0, 0.5  # between them: the longest copy
+_LEDGER_SILENCE_SECONDS, _SILENCE_SECONDS = 0.3, 0.1  # between them: the longest copy
 _LENDER, _BORROWER = "lender", "borrower"
 
 
@@ -26,8 +26,9 @@ _LENDER, _BORROWER = "lender", "borrower"
 class Lease:
     """A ledger, one lender, one borrower. Rates are of messages, each way.
 
-    reclaims: second, units, seconds until the deadline. dies_at: seconds at which the lender
-    starts anew. restarts_at: the ledger. silent: the line is dead from a second to another.
+    reclaims: second, units, seconds until the deadline. restarts_at: seconds at which the ledger
+    does. dies_in_use: the lender starts anew once so many borrowed slots are in use. silent: once
+    so many are, the line is dead for so many seconds.
     """
 
     seed: int
@@ -38,22 +39,21 @@ class Lease:
     repeat: float
     delay_seconds: float
     reclaims: tuple[tuple[float, int, float], ...]
-    dies_at: tuple[float, ...]
     restarts_at: tuple[float, ...]
-    silent: tuple[float, float]
+    dies_in_use: tuple[int, ...]
+    silent: tuple[int, float]
 
 
 def draw(seed: int, until: float) -> Lease | None:
     """A lease for some of the seeds; what happens to it falls into the first `until` seconds."""
     rng = random.Random(f"{seed}/lease")
-    if rng.random() < 0.5:
+    if rng.random() < 0.3:
         return None
 
     def times(most: int) -> tuple[float, ...]:
         return tuple(sorted(rng.uniform(0, until) for _ in range(rng.randint(0, most))))
 
     units = rng.randint(1, 8)
-    silent_at = rng.uniform(0, until)
     return Lease(
         seed=seed,
         units=units,
@@ -61,13 +61,13 @@ def draw(seed: int, until: float) -> Lease | None:
         ahead_slots=rng.randint(1, 12),
         lose=rng.choice([0.0, 0.2]),
         repeat=rng.choice([0.0, 0.3]),
-        delay_seconds=rng.choice([0.0, 0.001, 0.03]),
+        delay_seconds=rng.choice([0.0, 0.001, 0.01]),
         reclaims=tuple(
             (at, rng.randint(1, units), rng.choice([0.001, 0.02, 0.5])) for at in times(4)
         ),
-        dies_at=times(1),
         restarts_at=times(1),
-        silent=(silent_at, silent_at + rng.choice([0.0, 1.0, 4.0])),
+        dies_in_use=tuple(rng.randint(0, 6) for _ in range(rng.choice([0, 0, 1]))),
+        silent=(rng.randint(0, 6), rng.choice([0.0, 0.4, 1.0])),
     )
 
 
@@ -101,9 +101,8 @@ class BadLine:
             self._carry(self._answers, answer, now)
 
     def _carry(self, queue: list, message: lease_line.Ask | lease_line.Answer, now: float) -> None:
-        first, last = self._lease.silent
         for _ in range(1 + (self._rng.random() < self._lease.repeat)):
-            if self._rng.random() < self._lease.lose or first <= now < last:
+            if self._rng.random() < self._lease.lose or now < self._scene.silent_until:
                 self._scene.counts["lost messages"] += 1
                 continue
             at = now + self._rng.random() * self._lease.delay_seconds
@@ -122,14 +121,17 @@ class Scene:
     ) -> None:
         self.counts: collections.Counter[str] = collections.Counter()
         self.ledger = leases.Ledger(
-            unit_bytes=1, silence_seconds_max=_LEDGER_SILENCE_SECONDS, jump_seconds_max=1.0
+            unit_bytes=1, silence_seconds_max=_LEDGER_SILENCE_SECONDS, jump_seconds_max=0.1
         )
         self.overdue: set[int] = set()  # reclaims that the ledger reported
         self._lease = lease
         self._memory = memory
         self._clock = clock
         self._reclaims = collections.deque(lease.reclaims)
-        self._dies_at = collections.deque(lease.dies_at)
+        self._slots = owner.memory.slots
+        self.silent_until = 0.0
+        self._silent = [lease.silent]
+        self._dies_in_use = collections.deque(lease.dies_in_use)
         self._restarts_at = collections.deque(lease.restarts_at)
         self._life = self._requests = 0
         self._units: dict[int, list[list[int]]] = {}  # unit -> its pages
@@ -145,7 +147,7 @@ class Scene:
                 ahead_slots=lease.ahead_slots,
                 full_share=0.25,
                 idle_seconds=0.3,
-                heartbeat_seconds=0.02,
+                heartbeat_seconds=0.01,
                 silence_seconds=_SILENCE_SECONDS,
                 timeout_seconds=0.01,
                 backoff_seconds=0.01,
@@ -179,8 +181,11 @@ class Scene:
             self._restarts_at.popleft()
             self.ledger = leases.Ledger.restore(self.ledger.snapshot())
             self.counts["ledger restarts"] += 1
-        if self._dies_at and self._dies_at[0] <= now:
-            self._dies_at.popleft()
+        in_use = sum(t.slots.used_count for t in self._slots.tiers if not t.is_fixed)
+        if self._silent and self._silent[0][0] <= in_use:
+            self.silent_until = now + self._silent.pop()[1]
+        if self._dies_in_use and self._dies_in_use[0] <= in_use:
+            self._dies_in_use.popleft()
             self._join(now)
             self.counts["lender deaths"] += 1
         standing = self.ledger.heartbeat(_LENDER, incarnation=self._life, now=now)
@@ -211,7 +216,7 @@ class Scene:
 
     def wind_up(self) -> None:
         """Nothing happens any more but that all comes home."""
-        for events in (self._reclaims, self._dies_at, self._restarts_at):
+        for events in (self._reclaims, self._dies_in_use, self._restarts_at, self._silent):
             events.clear()
         self.reclaim(self._lease.units, 0.1)
 

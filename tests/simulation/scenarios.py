@@ -41,6 +41,9 @@ def draw(seed: int) -> bench.Scenario:
     lease = None if loans else leased.draw(seed, last + 0.2)
     if loans or lease:  # little other memory, so that it matters
         tier_pages = tier_pages[: long_rng.randint(0, 2)]
+    if lease and long_rng.random() < 0.7:  # what is borrowed is to be used
+        policy = dataclasses.replace(policy, name="cfs", quantum_tokens=long_rng.randint(1, 4))
+        tier_pages = tier_pages[:0]
     attends_away = bool(tier_pages) and long_rng.random() < 0.4
     if attends_away:
         clients = _lengthen(long_rng, clients, pool_pages - 1, sum(tier_pages), page_units)
@@ -63,7 +66,7 @@ def draw(seed: int) -> bench.Scenario:
         },
         stream_tokens_max=rng.choice([1, 3, 65_536]),
         # A copy of a borrower must not outlast what the ledger waits longer than it does.
-        page_seconds=min(rng.choice([1e-5, 1e-3, 5e-3]), 1e-3 if lease else 1.0),
+        page_seconds=min(rng.choice([1e-5, 1e-3, 5e-3]), 1e-4 if lease else 1.0),
         faults=_draw_faults(rng),
         fail_at=_draw_failures(rng),
         clients=clients,
