@@ -91,6 +91,6 @@ def assert_reached(report: harness.Report, seeds: int) -> None:
     rare = {
         what: (report.counts[what], least)
         for what, least in REACHED.items()
-        if report.counts[what] < least * seeds // SEEDS
+        if report.counts[what] < least * seeds // REACHED_SEEDS
     }
     assert not rare, f"met too seldom (count, least): {rare}"
