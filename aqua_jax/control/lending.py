@@ -187,7 +187,12 @@ class Lender:
         return False
 
     def _note_offered(self, units: ranges.Ranges) -> None:
-        """RESERVED -> LENT for units that the ledger took, -> OWN for others."""
+        """RESERVED -> LENT for units that the ledger took, -> OWN for others.
+
+        A number that was lent already came home in the meantime, and was given out anew.
+        """
+        home = _without(self.lent, _without(self.lent, units))
+        self._bring_home(home)
         self._source.lend(units)
         self.lent = ranges.plus(self.lent, units)
         self.counters.units_offered += ranges.count(units)
@@ -196,13 +201,15 @@ class Lender:
         """LENT -> OWN for units that are in no set of the lease any more."""
         self._lease = lease
         away = ranges.of((*lease.free, *lease.fenced, *(r for g in lease.grants for r in g.units)))
-        home = _without(self.lent, away)
-        if not home:
-            return False
-        self.lent = ranges.minus(self.lent, home)
-        self.counters.units_home += ranges.count(home)
-        self._source.take_back(home)
-        return True
+        return self._bring_home(_without(self.lent, away))
+
+    def _bring_home(self, units: ranges.Ranges) -> bool:
+        """LENT -> OWN; True when there are any."""
+        if units:
+            self.lent = ranges.minus(self.lent, units)
+            self.counters.units_home += ranges.count(units)
+            self._source.take_back(units)
+        return bool(units)
 
     # -- giving up ---------------------------------------------------------------------------
 

@@ -129,10 +129,10 @@ class PoolSource:
         """Pages that it lacks: to keep what it retains, and for its largest session to fit."""
         pool, lent = self._pool, self._pool.retired_count
         retained = self._load.retain_pages // 2 - pool.free_count  # half: or it would flap
+        # A long session was let in for all of the pool and the fixed tiers together.
         needs = [
-            self._owner.memory.request_pages(s.request, s.units_end - 1)
+            min(pool.capacity_most, self._owner.memory.request_pages(s.request, s.units_end - 1))
             for s in self._owner.sessions.values()
-            if not s.long
         ]
         largest = max(needs, default=0) - pool.capacity
         return min(lent, max(retained, largest))

@@ -108,6 +108,21 @@ def test_what_nobody_has_comes_home_at_once_and_the_rest_when_it_is_released() -
     assert side.lender.counters.reclaims == 1  # it asked once
 
 
+def test_a_number_that_is_lent_again_came_home_first() -> None:
+    side = Side()
+    side.store.spare = 2
+    side.turn()
+    grant = side.borrow(2)
+    side.store.spare = 1
+    side.turn(0.25)
+    side.store.spare = 3
+    side.lender._heartbeat_at = 99.0  # it has not heard yet that a unit is back
+    side.release(grant, ranges.highest(grant.units, 1))
+    side.turn(0.25)
+    assert side.store.log[-2:] == [("take_back", ((1, 2),)), ("lend", ((1, 3),))]
+    assert side.lender.lent == ((0, 3),)
+
+
 def test_units_of_a_borrower_that_is_gone_are_scrubbed_before_they_are_lent_again() -> None:
     side = Side()
     side.store.spare = 4

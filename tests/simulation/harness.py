@@ -55,7 +55,12 @@ def run_seeds(seeds: Iterable[int]) -> Report:
 
 def run(scenario: benches.Scenario) -> Report:
     """Runs the scenario to its end, checks integrity after every step and the tokens at the end."""
-    return _Run(benches.Bench(scenario), scenario).run()
+    return run_on(benches.Bench(scenario), scenario)
+
+
+def run_on(bench: benches.Bench, scenario: benches.Scenario) -> Report:
+    """The same on a bench that was made for it."""
+    return _Run(bench, scenario).run()
 
 
 class _Run:

@@ -111,8 +111,11 @@ class Lenders:
     def check_patience(self) -> None:
         """Pages without another home do not stay for long when they may wait no longer."""
         memory, now = self._bench.controller.memory, self._bench.clock.now()
-        late = any(self._waits_until.get(tier, now) < now for tier in self._lent)
-        homeless = late and not memory.pages_moving and memory.relocation.homeless()
+        late = any(
+            tier.slots.called_count and self._waits_until.get(tier, now) < now
+            for tier in self._lent
+        )
+        homeless = late and not memory.copies_in_flight and memory.relocation.homeless()
         self._steps_homeless = self._steps_homeless + 1 if homeless else 0
         assert self._steps_homeless < _STEPS_HOMELESS_MAX, self._bench.describe()
 
