@@ -9,7 +9,9 @@ All rates of the picture: `--config.rates=1,2,3,4,5,6,7,8`.
 The trace is not in the tree: it is AzureLLMInferenceTrace_2023_conv.csv of
 github.com/Azure/AzurePublicDataset; where it lies elsewhere, `--config.workload.trace=FILE`.
 Hardware: any; everything is simulated. Time: 5 minutes on 2 cores.
-Expect (simulated): the same token ids in every arm.
+Expect (simulated): the same token ids in every arm; at 2 requests a second all arms alike; beyond
+what memory holds, at 4 and 6, the p99 of the first token 5 times better and more in the median
+window. Copies in line with the slices hold the device 7 times longer over PCIe than over NVLink.
 """
 
 from __future__ import annotations

@@ -121,13 +121,13 @@ class Sweep:
 
     def _shown_note(self) -> list[str]:
         experiment = self.experiment
-        rates, windows = len(experiment.rate_values), experiment.repeats
-        if rates * windows == 1:
+        rates = [rate_text(rate) for rate in experiment.rate_values]
+        if len(rates) * experiment.repeats == 1:
             return []
         return [
             f"Arms side by side and over time: {rate_text(experiment.shown_rate)}, the window of"
-            f" seed {experiment.workload.seed}; the sweep is over {rates} rates and {windows}"
-            " windows"
+            f" seed {experiment.workload.seed}. The sweep: {', '.join(rates)}; windows of seeds"
+            f" {experiment.workload.seed} to {experiment.workload.seed + experiment.repeats - 1}."
         ]
 
 

@@ -16,6 +16,8 @@ def headline(report: Mapping[str, Any]) -> str:
     arms: Mapping[str, Any] = report["arms"]
     if not arms:
         return "No arm ran."
+    if best_swept(report):
+        return "; ".join([_swept(report), _swept_answers(report["runs"])]) + "."
     candidate, baseline = contestants(report)
     parts = [_first_token(arms, candidate, baseline, report["evidence"]), _answers(arms)]
     parts += _caveats(report)
@@ -32,6 +34,50 @@ def contestants(report: Mapping[str, Any]) -> tuple[str, str | None]:
     if not pairs:
         return _best(arms, list(arms)), None
     return _best(arms, [pair[0] for pair in pairs]), _best(arms, [pair[1] for pair in pairs])
+
+
+def best_swept(report: Mapping[str, Any]) -> str:
+    """The candidate of a sweep with the best first tokens p99 over all rates; "": there is none."""
+    products: dict[str, float] = {}
+    for arms in report.get("sweep", {}).values():
+        for arm in arms:
+            ratio = _p99_ratio(arms, arm)
+            if ratio is not None:
+                products[arm] = products.get(arm, 1.0) * ratio
+    return max(products, key=lambda arm: products[arm], default="")
+
+
+def _swept(report: Mapping[str, Any]) -> str:
+    """Its ratio at each rate."""
+    best = best_swept(report)
+    ratios = {rate: _p99_ratio(arms, best) for rate, arms in report["sweep"].items()}
+    told = [
+        f"{quantities.text(ratio, 'ratio')} {'' if rate[0].isalpha() else 'at '}{rate}"
+        for rate, ratio in ratios.items()
+        if ratio is not None
+    ]
+    windows = max(row["windows"] for arms in report["sweep"].values() for row in arms.values())
+    over = f", medians over {windows} windows" if windows > 1 else ""
+    return (
+        f"First token p99 of the better baseline over that of {best}:"
+        f" {', '.join(told)} ({report['evidence']}{over})"
+    )
+
+
+def _p99_ratio(arms: Mapping[str, Any], arm: str) -> float | None:
+    ratios = arms.get(arm, {}).get("ratios", {})
+    return ratios.get("ttft_p99_ratio", {}).get("median")
+
+
+def _swept_answers(runs: Mapping[str, Mapping[str, Any]]) -> str:
+    """Whether all arms of each window finished everything with the same answers."""
+    for window, arms in runs.items():
+        answers = _answers(arms)
+        if len({arm["token_ids_sha256"] for arm in arms.values()}) > 1 or any(
+            arm["finished"] < arm["requests"] for arm in arms.values()
+        ):
+            return f"{window}: {answers}"
+    return f"all answers are identical in each of {len(runs)} windows"
 
 
 def _best(arms: Mapping[str, Any], names: list[str]) -> str:

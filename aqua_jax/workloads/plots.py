@@ -106,7 +106,7 @@ def _draw_ttft(runs: Sequence[records.RunRecord]) -> Plot:
             axes.step(seconds, 100 * share, where="post", color=colours[run.arm], label=run.arm)
         axes.set_xscale("log")
         axes.xaxis.set_major_locator(_log_ticks(runs))
-        axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(_seconds_label))
+        axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(seconds_label))
         axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
         axes.set(xlabel="time to first token", ylabel="% of requests", ylim=(0, 102))
         axes.legend(loc="lower right")
@@ -115,7 +115,7 @@ def _draw_ttft(runs: Sequence[records.RunRecord]) -> Plot:
         "Time to first token",
         "Share of all requests whose first token came within a time. Left is better; "
         "a curve that ends below 100 % left requests without one.",
-        _svg(draw, "ttft", height_inches=3.4),
+        svg(draw, "ttft", height_inches=3.4),
     )
 
 
@@ -138,7 +138,7 @@ def _draw_rates(runs: Sequence[records.RunRecord], sampled: Sequence[records.Run
     return Plot(
         "Tokens per second",
         f"Output tokens emitted, averaged over {quantities.text(float(edges[1]), 's')}.",
-        _svg(draw, "rates", height_inches=3.4),
+        svg(draw, "rates", height_inches=3.4),
     )
 
 
@@ -157,7 +157,7 @@ def _draw_sessions(runs: Sequence[records.RunRecord]) -> Plot:
     return Plot(
         "Sessions over time",
         "Running on the device, waiting for their first token, and away in another tier.",
-        _svg(draw, "sessions", height_inches=_panels_inches(runs)),
+        svg(draw, "sessions", height_inches=_panels_inches(runs)),
     )
 
 
@@ -178,7 +178,7 @@ def _draw_memory(runs: Sequence[records.RunRecord]) -> Plot:
     return Plot(
         "Memory by tier",
         "Pages in use; the dashed line is the capacity of the device.",
-        _svg(draw, "memory", height_inches=_panels_inches(runs)),
+        svg(draw, "memory", height_inches=_panels_inches(runs)),
     )
 
 
@@ -243,11 +243,12 @@ def _log_ticks(runs: Sequence[records.RunRecord]) -> matplotlib.ticker.LogLocato
     return matplotlib.ticker.LogLocator(subs=(1, 2, 5) if decades < 3 else (1,), numticks=20)
 
 
-def _seconds_label(seconds: float, _: int | None = None) -> str:
+def seconds_label(seconds: float, _: int | None = None) -> str:
+    """A tick's seconds; `_` is its place, which matplotlib gives as well."""
     return quantities.text(float(f"{seconds:.3g}"), "s").replace(".00", "").replace(".0", "")
 
 
-def _svg(
+def svg(
     draw: Callable[[matplotlib.figure.Figure], None], name: str, *, height_inches: float
 ) -> str:
     """The SVG element of a figure; `name` keeps its ids apart from other figures'."""

@@ -109,6 +109,32 @@ def tenant_columns(report: Mapping[str, Any], arm: str) -> list[Row]:
     return [_row("tenants.*.*", path, leaves, []) for path in _TENANT_PATHS]
 
 
+def sweep_columns(report: Mapping[str, Any], rate: str) -> tuple[list[str], list[Row]]:
+    """The arms that ran at a rate, and one `Row` per column of their figures."""
+    arms = report["sweep"][rate]
+    figures = [{n: v for n, v in arm.items() if n != "ratios"} for arm in arms.values()]
+    return list(arms), columns("sweep.*.*", figures)
+
+
+def sweep_ratios(report: Mapping[str, Any], rate: str) -> tuple[list[str], list[Row]]:
+    """The candidates, and one `Row` per ratio: its median, and behind it the least of the windows.
+
+    Ratios that no arm has are left out.
+    """
+    ratios = {n: arm["ratios"] for n, arm in report["sweep"][rate].items() if "ratios" in arm}
+    names = dict.fromkeys(name for arm in ratios.values() for name in arm)
+    shown = []
+    for name in names:
+        spreads = [arm[name] for arm in ratios.values()]
+        if any(spread["median"] is not None for spread in spreads):
+            path = f"ratios.{name}.median"
+            metric = metrics.lookup("sweep.*.*", path)
+            cells = [_spread_cell(spread) for spread in spreads]
+            title, definition = (metric.title, metric.definition) if metric else (name, "")
+            shown.append(Row(title, definition, cells, []))
+    return list(ratios), shown
+
+
 def columns(section: str, table: Sequence[Mapping[str, Any]]) -> list[Row]:
     """One `Row` per column of a table of a section, one cell per row of the table."""
     leaves = [dict(metrics.flatten(values)) for values in table]
@@ -131,6 +157,14 @@ def label_of(section: str, path: str) -> str:
     last = path.rpartition(".")[2]
     named = path in metrics.SECTIONS[section]
     return metric.title if named else f"{metric.title} {last}"
+
+
+def _spread_cell(spread: Mapping[str, Any]) -> quantities.Cell:
+    if spread["median"] is None:
+        return quantities.Cell(quantities.NONE, "")
+    median, least = quantities.cells([spread["median"], spread["min"]], "ratio")
+    alone = len(spread["windows"]) == 1
+    return quantities.Cell(median.number, "" if alone else f"≥ {least.number}")
 
 
 def _matching(pattern: str, leaves: Sequence[Mapping[str, Any]]) -> list[str]:

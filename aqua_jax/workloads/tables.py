@@ -33,13 +33,20 @@ _LINK_HIDDEN = (
 
 
 def show(report: Mapping[str, Any], console: rich.console.Console) -> None:
-    """Prints the arms, comparisons and tenants where there are several, and the headline."""
-    tables = [*arms(report, console.width)]
-    if not rows.has_ratio_columns(report):
-        tables += comparisons(report, console.width)
-    tables += tenants(report, console.width)
+    """Prints the arms, comparisons and tenants where there are several, and the headline.
+
+    Of a sweep its medians and ratios; its arms in the window that is shown are on the page.
+    """
+    tables = [*sweep(report, console.width)]
+    if not tables:
+        tables = [*arms(report, console.width)]
+        if not rows.has_ratio_columns(report):
+            tables += comparisons(report, console.width)
+        tables += tenants(report, console.width)
     for table in tables:
         console.print(table)
+    for note in report.get("notes", ()):
+        console.print(rich.text.Text(note))
     console.print(rich.text.Text(headline.headline(report), style="bold"))
 
 
@@ -101,6 +108,17 @@ def tenants(report: Mapping[str, Any], width: int) -> Iterator[rich.table.Table]
         if members:
             columns = rows.tenant_columns(report, arm)
             yield from _lines(f"Tenants of {arm}", list(members), columns, width)
+
+
+def sweep(report: Mapping[str, Any], width: int) -> Iterator[rich.table.Table]:
+    """For each rate of a sweep the arms' figures, then their ratios, median and least."""
+    for rate in report.get("sweep", {}):
+        arms, columns = rows.sweep_columns(report, rate)
+        yield from _lines(f"Medians over windows, {rate}", arms, columns, width)
+        candidates, ratios = rows.sweep_ratios(report, rate)
+        if ratios:
+            title = f"To the better baseline of each window, {rate}"
+            yield from _lines(title, candidates, ratios, width)
 
 
 def links(table: Mapping[str, Mapping[str, Any]], width: int) -> Iterator[rich.table.Table]:

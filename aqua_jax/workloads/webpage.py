@@ -11,7 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from aqua_jax.workloads import headline, metrics, plots, quantities, records, rows
+from aqua_jax.workloads import headline, metrics, plots, quantities, records, rows, sweep_plots
 
 # Ratios worth a tile at the top, where there is a comparison.
 _TILES = ("ttft_p99_ratio", "ttft_p50_ratio", "throughput_ratio", "e2e_mean_ratio")
@@ -72,13 +72,15 @@ def render(report: Mapping[str, Any], runs: Sequence[records.RunRecord]) -> str:
     body = [
         _eyebrow(report),
         f"<h1>{_text(sentence)}</h1>",
+        *(f'<p class="note">{_text(note)}</p>' for note in report.get("notes", ())),
         _tiles(report),
+        _sweep(report),
         f"<h2>Arms side by side</h2>{_arms_table(report)}",
         "" if rows.has_ratio_columns(report) else _plain_table(report, "comparisons"),
-        _plots(runs),
+        _figures("Over time", plots.render(runs)),
         _tenants(report),
         _data_path(report),
-        *(_plain_table(report, name) for name in ("emulation", "links", "programs")),
+        *(_plain_table(report, name) for name in ("emulation", "links", "programs", "host")),
         "<h2>How to read and repeat this</h2>",
         _details("Configuration", _pairs(metrics.flatten(report["config"]))),
         _details("Machine and versions", _pairs(_machine(report))),
@@ -116,6 +118,8 @@ def _counted(names: Iterable[str]) -> list[str]:
 
 def _tiles(report: Mapping[str, Any]) -> str:
     """The ratios of the two arms that the headline is about."""
+    if report.get("sweep"):
+        return _swept_tiles(report)
     candidate, baseline = headline.contestants(report)
     if baseline is None:
         return ""
@@ -126,6 +130,23 @@ def _tiles(report: Mapping[str, Any]) -> str:
         for name in _TILES
     ]
     note = f"{candidate} against {baseline}; above 1 is better"
+    return f'<div class="tiles">{"".join(tiles)}</div><p class="note">{_text(note)}</p>'
+
+
+def _swept_tiles(report: Mapping[str, Any]) -> str:
+    """The ratio of the arm that the headline is about, at each rate."""
+    best = headline.best_swept(report)
+    if not best:
+        return ""
+    tiles = []
+    for rate, arms in report["sweep"].items():
+        ratio = arms.get(best, {}).get("ratios", {}).get("ttft_p99_ratio")
+        if ratio:
+            tiles.append(
+                f'<div class="tile"><b>{_ratio(ratio["median"])}</b>'
+                f"<span>First token p99, {_text(rate)}</span></div>"
+            )
+    note = f"{best} against the better baseline of each window; above 1 is better"
     return f'<div class="tiles">{"".join(tiles)}</div><p class="note">{_text(note)}</p>'
 
 
@@ -173,13 +194,29 @@ def _ratio(ratio: float | None) -> str:
     return f'<span class="{rows.verdict(ratio)}">{_text(quantities.text(ratio, "ratio"))}</span>'
 
 
-def _plots(runs: Sequence[records.RunRecord]) -> str:
+def _figures(title: str, drawn: Sequence[plots.Plot]) -> str:
     figures = [
         f"<figure><h3>{_text(plot.title)}</h3><figcaption>{_text(plot.caption)}</figcaption>"
         f"{plot.svg}</figure>"
-        for plot in plots.render(runs)
+        for plot in drawn
     ]
-    return f'<h2>Over time</h2><div class="plots">{"".join(figures)}</div>' if figures else ""
+    heading = f"<h2>{_text(title)}</h2>" if title else ""
+    return f'{heading}<div class="plots">{"".join(figures)}</div>' if figures else ""
+
+
+def _sweep(report: Mapping[str, Any]) -> str:
+    """Plots over the rates, then each rate's figures and ratios."""
+    if not report.get("sweep"):
+        return ""
+    parts = [_figures("", sweep_plots.render(report))]
+    for rate in report["sweep"]:
+        arms, columns = rows.sweep_columns(report, rate)
+        parts.append(f"<h3>{_text(rate)}: medians over windows</h3>{_table(arms, columns)}")
+        candidates, ratios = rows.sweep_ratios(report, rate)
+        if ratios:
+            title = f"{rate}: ratio to the better baseline of each window, median ≥ least"
+            parts.append(f"<h3>{_text(title)}</h3>{_table(candidates, ratios)}")
+    return f"<h2>Rates and windows</h2>{''.join(parts)}"
 
 
 def _tenants(report: Mapping[str, Any]) -> str:
