@@ -39,25 +39,30 @@ def a_failed_move_counts_as_done(patch: mutants.Patch) -> None:
     mutants.wrap(patch, relocation.Relocation, "finish", finish)
 
 
-def a_completion_is_for_whatever_copy_the_page_has(patch: mutants.Patch) -> None:
-    """The check of generations is dropped: it is by the identity of the copy."""
+def generations_are_not_checked(patch: mutants.Patch) -> None:
+    """Whatever completes is taken for what the page, as it is now, waits for."""
 
     def note(original: Any, self: Any, part: Any, holding: Any, ok: Any) -> Any:
-        now = tuple(holding.away[index] or part.aways[0] for index in part.indices)
+        there = range(len(holding.away))
+        aways = [holding.away[index] if index in there else None for index in part.indices]
+        now = tuple(new or old for new, old in zip(aways, part.aways, strict=True))
         return original(self, part._replace(aways=now), holding, ok)
 
-    mutants.wrap(patch, residency.Residency, "_note_copied_out", note)
-
-
-def a_move_is_for_whatever_home_the_page_goes_to(patch: mutants.Patch) -> None:
     def finish(original: Any, self: Any, part: Any, holding: Any, *, ok: Any) -> Any:
-        now = tuple(
-            holding.moves.get(index, home)
-            for index, home in zip(part.indices, part.aways, strict=True)
-        )
+        homes_now = zip(part.indices, part.aways, strict=True)
+        now = tuple(holding.moves.get(index, home) for index, home in homes_now)
         original(self, part._replace(aways=now), holding, ok=ok)
 
+    def finish_part(
+        original: Any, self: Any, direction: Any, ticket: Any, part: Any, holding: Any, ok: Any
+    ) -> Any:
+        if direction != "move":
+            (holding.outs if direction == "out" else holding.ins).add(ticket)
+        return original(self, direction, ticket, part, holding, ok)
+
+    mutants.wrap(patch, residency.Residency, "_note_copied_out", note)
     mutants.wrap(patch, relocation.Relocation, "finish", finish)
+    mutants.wrap(patch, residency.Residency, "_finish", finish_part)
 
 
 def a_space_is_used_again_too_early(patch: mutants.Patch) -> None:
@@ -129,8 +134,7 @@ MUTANTS: dict[str, mutants.Mutate] = {
     for mutate in (
         a_reclaim_frees_before_the_copy_is_done,
         a_failed_move_counts_as_done,
-        a_completion_is_for_whatever_copy_the_page_has,
-        a_move_is_for_whatever_home_the_page_goes_to,
+        generations_are_not_checked,
         a_space_is_used_again_too_early,
         slices_that_read_lost_memory_are_believed,
         slots_left_ignore_the_slices_in_flight,
