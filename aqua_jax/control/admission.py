@@ -13,9 +13,11 @@ number of times.
 from __future__ import annotations
 
 import bisect
+import collections
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
 
+from aqua_jax.control import queue as queues
 from aqua_jax.control import shedding, slices, stage, types
 
 
@@ -75,10 +77,8 @@ class Admission:
         """False when nobody in sight of the queue's head could come back between decisions."""
         free = self._memory.device.free_count
         return any(
-            session.state is not types.State.WAITING
-            and not session.flights
-            and self._pages_to_join(session) <= free
-            for session in self._in_sight()
+            not session.flights and self._pages_to_join(session, 0) <= free
+            for session in itertools.islice(self._stage.queue.states, self._settings.looks_max)
         )
 
     def walk(self, slice_: slices.Slice, now: float, *, displace: bool) -> None:
@@ -89,19 +89,26 @@ class Admission:
         """
         slice_.prefilling = [s for s in slice_.prefilling if s.lane >= 0]
         blocked: list[types.Session] = []
-        for session in self._in_sight():
+        for session in self._in_sight(slice_):
             if session.flights:  # its last known unit is not on the host yet
                 if self._policy.backfills:
                     continue
                 return
-            need = self._pages_to_join(session)
+            rows = self._rows_left(session, slice_, slices=1)
+            if session.state is types.State.WAITING and not rows:
+                if displace:
+                    self._look_ahead(session, slice_, now)
+                continue
+            need = self._pages_to_join(session, rows)
             if self._stage.has_lane and need <= slice_.available:
+                need = max(need, min(slice_.available, self._pages_for_rows(session, rows)))
                 slice_.available -= need
-                may_join = displace or session.state is not types.State.WAITING
-                if may_join and self._has_rows(session, slice_):
+                if displace or session.state is not types.State.WAITING:
                     self._join(session, need, slice_, now)
                     for earlier in blocked:
                         earlier.passed_over += 1
+                    if session.id in slice_.joined:
+                        self._look_ahead(session, slice_, now)
                     continue
                 # The pages are kept for it: it joins at a later decision.
                 if self._policy.backfills:
@@ -113,38 +120,100 @@ class Admission:
                 return
             blocked.append(session)
 
-    def _in_sight(self) -> list[types.Session]:
+    def _in_sight(self, slice_: slices.Slice) -> Iterator[types.Session]:
         """The first of the queue, as many as one decision looks at.
 
+        Prompts only while there are rows for them: the others would be let in for nothing.
         Without long sessions that may not start; if later ones pass, those are seen.
         """
-        queue: Iterable[types.Session] = self._stage.queue
-        if self._memory.attends_away:
-            sees = filter if self._policy.backfills else itertools.takewhile
-            queue = sees(self._shedder.start_check(), queue)
-        return list(itertools.islice(queue, self._settings.looks_max))
+        queue, most = self._stage.queue, self._settings.looks_max
+        oldest = self._oldest_fragile()
+        if oldest is not None:
+            yield oldest
+        prompts, states = (
+            collections.deque(itertools.islice(self._startable(part), most))
+            for part in (queue.prompts, queue.states)
+        )
+        for _ in range(most):
+            if prompts and not self._rows_left(prompts[0][1], slice_, slices=self._horizon):
+                if not self._policy.backfills:
+                    return
+                prompts.clear()
+            if not (prompts or states):
+                return
+            prompt_first = bool(prompts) and (not states or prompts[0][0] < states[0][0])
+            _, session = (prompts if prompt_first else states).popleft()
+            if session is not oldest:
+                yield session
 
-    def _pages_to_join(self, session: types.Session) -> int:
-        """Pages that must be FREE before the session joins."""
+    def _oldest_fragile(self) -> types.Session | None:
+        """The oldest on the device, if it lost its state once and has no lane now.
+
+        It comes before all others: its pages are nobody's to take (`_growth_victim`), so while
+        it waits the others could take each other's for ever.
+        """
+        paused = self._stage.paused.values()
+        oldest = min(
+            (s for s in paused if s.fragile and not s.parked), key=stage.rank, default=None
+        )
+        if oldest is None or any(s.id < oldest.id for s in self._stage.running.values()):
+            return None
+        return oldest
+
+    def _startable(self, part: queues.Part) -> Iterator[queues.Ranked]:
+        if not self._memory.attends_away:
+            return part.ranked()
+        sees = filter if self._policy.backfills else itertools.takewhile
+        may_start = self._shedder.start_check()
+        return iter(sees(lambda ranked: may_start(ranked[1]), part.ranked()))
+
+    def _pages_to_join(self, session: types.Session, rows_left: int) -> int:
+        """Pages that must be FREE before the session joins a slice that has rows for it."""
         request = session.request
         if self._policy.reserves_output:
             wanted = self._memory.pages_for(session, request.prompt_units + request.steps_max - 1)
         elif session.state is types.State.WAITING:
-            rows = min(session.prefill_left, self._settings.chunk_units) or 1
-            wanted = self._memory.pages_for(session, rows)
+            rows = min(self._settings.chunk_units, rows_left)
+            wanted = self._pages_for_rows(session, rows)
         else:
             wanted = self._shaper.pages_ahead(session)
         more = max(0, wanted - self._memory.covered(session))
         # A long session may want more than there is: it sheds, and grows once it runs.
         return min(more, self._memory.device.capacity - self._memory.held(session))
 
-    def _has_rows(self, session: types.Session, slice_: slices.Slice) -> bool:
-        """True when prefill rows are left for it after those who get them first."""
-        if not session.prefill_left or session.state is not types.State.WAITING:
-            return True
+    def _pages_for_rows(self, session: types.Session, rows: int) -> int:
+        """Pages that a WAITING session needs for so many rows; 0 of others, which have theirs."""
+        if session.state is not types.State.WAITING:
+            return 0
+        return self._memory.pages_for(session, min(session.prefill_left, rows) or 1)
+
+    @property
+    def _horizon(self) -> int:
+        """Slices for whose prefill rows room is made: where nobody is displaced, only this one."""
+        return 2 if self._policy.displaces else 1
+
+    def _rows_left(self, session: types.Session, slice_: slices.Slice, *, slices: int) -> int:
+        """Prefill rows of the next slices that are left for it after those who get them first."""
+        rows = slices * self._settings.rows_max
+        if not slice_.prefilling:
+            return rows
         key = self._policy.prefill_key(session)
         before = (s.prefill_left for s in slice_.prefilling if self._policy.prefill_key(s) < key)
-        return sum(before) < self._settings.rows_max
+        return max(0, rows - sum(before))
+
+    def _look_ahead(self, session: types.Session, slice_: slices.Slice, now: float) -> None:
+        """Keeps pages, or makes room, for the rows that it will have in the next slice too."""
+        if not self._policy.displaces or not session.prefill_left:
+            return
+        rows = min(session.prefill_left, self._rows_left(session, slice_, slices=2))
+        if session.lane < 0:
+            slice_.prefilling.append(session)
+        units = session.planned_cached + rows
+        need = self._memory.pages_for(session, units) - self._memory.covered(session)
+        if need <= slice_.available:
+            slice_.available -= max(0, need)
+        else:
+            self._clear(session, need, slice_, now)
 
     def _join(self, session: types.Session, pages: int, slice_: slices.Slice, now: float) -> None:
         if session.state is types.State.WAITING:
@@ -157,6 +226,20 @@ class Admission:
         self, session: types.Session, need: int, slice_: slices.Slice, now: float
     ) -> bool:
         """True when pages and a lane for `session` are on their way, with or without victims."""
+        if need > max(slice_.available, 0) + slice_.incoming or self._stage.has_lane:
+            return self._clear(session, need, slice_, now)
+        victim = self._lane_victim(session, slice_)
+        if victim is None:
+            return False
+        self._stage.pause(victim)
+        if need <= slice_.available:
+            slice_.available -= need
+            self._join(session, need, slice_, now)
+            return True
+        return self._clear(session, need, slice_, now)
+
+    def _clear(self, session: types.Session, need: int, slice_: slices.Slice, now: float) -> bool:
+        """True when `need` pages are there or on their way, with or without victims."""
         short = need - max(slice_.available, 0) - slice_.incoming
         asked_before = dict(slice_.shed), slice_.incoming
         if short > 0 and self._memory.attends_away:
@@ -171,18 +254,8 @@ class Admission:
             for victim in victims:
                 slice_.incoming += self._gives_up(victim, slice_)
                 slice_.copies += self._stage.evict(victim, now)
-        elif not self._stage.has_lane:
-            victim = self._lane_victim(session, slice_)
-            if victim is None:
-                slice_.shed, slice_.incoming = asked_before
-                return False
-            self._stage.pause(victim)
-            if need <= slice_.available and self._has_rows(session, slice_):
-                slice_.available -= need
-                self._join(session, need, slice_, now)
-                return True
         slice_.incoming -= max(0, need - max(slice_.available, 0))
-        slice_.available = 0
+        slice_.available = max(0, slice_.available - need)
         return True
 
     def _page_victims(
@@ -215,8 +288,8 @@ class Admission:
         if not policy.displaces:
             return
         if slice_.spent is None:
-            running = self._stage.runnable()
-            slice_.spent = [s for s in running if policy.quantum_used(s) >= 1.0]
+            running, enough = self._stage.runnable(), policy.displaced_from
+            slice_.spent = [s for s in running if policy.quantum_used(s) >= enough]
         first = bisect.bisect_right(slice_.spent, policy.key(waiting), key=policy.key)
         for session in reversed(slice_.spent[first:]):
             if session.lane >= 0:  # it has not made room before

@@ -324,6 +324,7 @@ class Controller:
             session.last_dispatch = dispatch
             if prefill and prefill == session.prefill_left:
                 session.planned_known += 1  # the last row emits one
+                session.fresh = False
                 charge(session, prefill, 0)
                 session.served = 0.0  # its prefill quantum is over, the quantum for steps begins
                 charge(session, 0, steps)

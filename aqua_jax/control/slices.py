@@ -62,7 +62,6 @@ class Slice:
     is dispatched.
     """
 
-    steps: int
     available: int = 0
     incoming: int = 0
     prefilling: list[types.Session] = dataclasses.field(default_factory=list)
@@ -81,20 +80,9 @@ class Shaper:
         self._memory = on_stage.memory
 
     def begin(self) -> Slice:
-        """An empty slice: many steps when the set is stable and nobody waits, few otherwise.
-
-        Half as few when rows to prefill pile up: then steps, with few lanes
-        ready for them, would take the device from those who fill the lanes.
-        """
-        settings = self._settings
+        """An empty slice."""
         prefilling = [s for s in self._stage.running.values() if s.prefill_left]
-        rows = sum(session.prefill_left for session in prefilling)
-        steps = settings.steps_max
-        if rows or self._stage.queue:
-            steps = min(steps, settings.steps_contended)
-        if 2 * rows >= settings.rows_max:
-            steps = max(1, steps // 2)
-        return Slice(steps, prefilling=prefilling)
+        return Slice(prefilling=prefilling)
 
     def growth_of_all(self, running: Sequence[types.Session]) -> int:
         """Pages that they will want together for this slice and the next."""
@@ -148,7 +136,7 @@ class Shaper:
         running: the first always gets what there is, so it always gets on.
         """
         rows = self._share_rows(slice_)
-        most_steps = self._steps_for_all(slice_)
+        most_steps = self._steps_for_all(self._steps(sum(rows.values())))
         plans = []
         for session in self._stage.runnable():
             known, cached = session.planned_known, session.planned_cached
@@ -164,9 +152,23 @@ class Shaper:
                 plans.append(self._plan(session, prefill, steps))
         return plans
 
-    def _steps_for_all(self, slice_: Slice) -> int:
+    def _steps(self, rows: int) -> int:
+        """Many when the set is stable and nobody waits, few otherwise.
+
+        Half as few when half of the rows are used: then steps, with few lanes ready for
+        them, would take the device from those who fill the lanes.
+        """
+        settings = self._settings
+        steps = settings.steps_max
+        if rows or self._stage.queue:
+            steps = min(steps, settings.steps_contended)
+        if 2 * rows >= settings.rows_max:
+            steps = max(1, steps // 2)
+        return steps
+
+    def _steps_for_all(self, steps: int) -> int:
         """The slice's steps; few when there are not pages for many: or the first takes them all."""
-        steps, few, memory = slice_.steps, self._settings.steps_contended, self._memory
+        few, memory = self._settings.steps_contended, self._memory
         if steps <= few:
             return steps
         lacking = 0

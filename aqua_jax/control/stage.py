@@ -94,18 +94,23 @@ class Stage:
             self.paused.values(), key=lambda s: (s.parked, self.policy.key(s)), reverse=True
         )
 
-    def least_vtime(self) -> float:
-        """The least virtual time of the running and the first that waits; 0 when there are none."""
-        least = [session.vtime for session in self.running.values()]
-        if self.queue:
-            least.append(self.queue.first().vtime)
+    def least_vtime(self, newcomer: types.Session) -> float:
+        """The least virtual time among the living of its group; 0 when there are none."""
+        groups = self.policy.groups
+        group = groups and groups.of(newcomer)
+        least = [
+            session.vtime
+            for session in self.running.values()
+            if groups is None or groups.of(session) == group
+        ]
+        least += [session.vtime for session in self.queue.heads(newcomer)]
         return min(least, default=0.0)
 
     # -- transitions -------------------------------------------------------------------------
 
     def enter(self, session: types.Session) -> None:
         """A newcomer -> WAITING."""
-        self.policy.arrive(session, self.least_vtime())
+        self.policy.arrive(session, self.least_vtime(session))
         self.sessions[session.id] = session
         self.queue.add(session)
 

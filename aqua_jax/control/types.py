@@ -131,6 +131,8 @@ class Session:
     vtime: float = 0.0  # virtual time: weighted service over weight, or the policy's other measure
     served: float = 0.0  # weighted service since it got its lane, or since its prefill ended
     vtime_at_join: float = 0.0  # its vtime when it last got its lane
+    vtime_at_start: float = 0.0  # its vtime when it came
+    fresh: bool = True  # a newcomer: no slice was planned yet that gives its first token
     outs_failed: int = 0  # copies of its pages off the device that failed, in a row
     fragile: bool = False  # lost its state and has emitted nothing since
     known_at_join: int = 0  # its planned_known then

@@ -56,6 +56,7 @@ class Desk:
         tiers: dict[str, int] | None = None,
         quantum_tokens: int = 4,
         prefill_quantum_tokens: int = 4,
+        newcomer_quantum_tokens: int = 1000,
         tenant_weights: dict[str, float] | None = None,
         attends_away: bool = False,
         **settings: int,
@@ -70,6 +71,7 @@ class Desk:
                     name=policy,
                     quantum_tokens=quantum_tokens,
                     prefill_quantum_tokens=prefill_quantum_tokens,
+                    newcomer_quantum_tokens=newcomer_quantum_tokens,
                     tenant_weights=tenant_weights or {},
                 )
             ),

@@ -21,6 +21,9 @@ class Even:
     def of(self, session: types.Session) -> base.Group:
         return session.request.tenant
 
+    def key(self, session: types.Session) -> base.Key:
+        return (session.id,)
+
     def keys(self, group: base.Group, sessions: Iterable[types.Session]) -> Iterator[base.Key]:
         for place, session in enumerate(sessions):
             self.read += 1
@@ -121,3 +124,24 @@ def test_it_agrees_with_a_plain_sort_under_random_changes() -> None:
         assert ids(waiting) == [id for _, id in sorted(keys)]
         assert len(waiting) == len(there)
         assert bool(waiting) == bool(there)
+
+
+def test_prompts_and_those_with_state_are_one_order_and_can_be_read_apart() -> None:
+    waiting = make()
+    for id in range(1, 7):
+        one = session(id)
+        one.state = types.State.WAITING if id % 3 else types.State.AWAY
+        waiting.add(one)
+    assert ids(waiting) == [1, 2, 3, 4, 5, 6]
+    assert (ids(waiting.prompts), ids(waiting.states)) == ([1, 2, 4, 5], [3, 6])
+    assert ids(waiting.heads(session(9))) == [1, 3]
+
+
+def test_the_heads_are_those_of_the_group() -> None:
+    even = Even(step=1.0)
+    even.starts = {"a": 0.0, "b": 0.0}
+    waiting = make(even)
+    for id, tenant in ((1, "a"), (2, "b"), (3, "b")):
+        waiting.add(session(id, tenant))
+    assert ids(waiting.heads(session(9, "b"))) == [2]
+    assert waiting.heads(session(9, "c")) == []

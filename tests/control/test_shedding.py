@@ -161,7 +161,7 @@ def test_the_slots_kept_are_summed_once_for_all_long_ones_that_wait(
 def test_nobody_is_evicted_for_pages_that_come_with_the_end_of_a_long_one() -> None:
     """Its last step is in flight, pages of it are being shed, and two others grow."""
     table = desk(pool_pages=12, steps_contended=4, quantum_tokens=1000, prefill_quantum_tokens=1000)
-    long, *_ = sessions = [table.submit(40, 15), table.submit(4, 21), table.submit(4, 21)]
+    long, *_ = sessions = [table.submit(40, 13), table.submit(4, 21), table.submit(4, 21)]
     finishing_while_shedding = 0
     for number in range(60):
         runs = table.decide().batch is not None
@@ -172,7 +172,7 @@ def test_nobody_is_evicted_for_pages_that_come_with_the_end_of_a_long_one() -> N
         if number % 2 == 0 or not runs:
             table.land()
     assert finishing_while_shedding > 0
-    assert [len(session.emitted) for session in sessions] == [15, 21, 21]
+    assert [len(session.emitted) for session in sessions] == [13, 21, 21]
     assert table.controller.counters.preemptions == 0
 
 

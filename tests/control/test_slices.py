@@ -60,9 +60,8 @@ def test_prefill_is_bounded_by_the_rows_of_a_slice_and_steps_follow_it() -> None
         (plan,) = lanes(desk.decide())
         shapes.append((plan.first, plan.prefill, plan.steps))
         desk.observe()
-    # The first slice makes do with the pages of one chunk, for which it was admitted.
-    assert [shape[:2] for shape in shapes] == [(0, 8), (8, 16), (24, 6)]
-    assert [shape[2] > 0 for shape in shapes] == [False, False, True]
+    assert [shape[:2] for shape in shapes] == [(0, 16), (16, 14), (32, 0)]
+    assert [shape[2] > 0 for shape in shapes] == [False, True, True]
 
 
 def test_rows_go_to_one_prompt_after_the_other() -> None:

@@ -26,8 +26,9 @@ from tests.simulation import bench as benches
 
 FAIR = 8  # sessions_fair: small, so that bounds are soon reached
 LANES = 2
+LEAD = 4.0  # of newcomers under cfs, in virtual time
 TENANTS = ("a", "b", "c")
-BY_FLOOR = (cfs.Cfs, eevdf.Eevdf, mlfq.Mlfq, srpt.Srpt)
+BY_FLOOR = (eevdf.Eevdf, mlfq.Mlfq, srpt.Srpt)
 
 every_policy = pytest.mark.parametrize("name", sorted(registry.POLICIES))
 
@@ -55,6 +56,7 @@ class Overload:
             quantum_tokens=quantum_tokens,
             prefill_quantum_tokens=quantum_tokens,
             sessions_fair=fair,
+            newcomer_lead_tokens=LEAD,
             reading_tokens_per_second=400.0,
         )
         fields = {"lanes": LANES, "pool_pages": 1025, "page_seconds": 1e-5} | fields
@@ -71,6 +73,8 @@ class Overload:
     @property
     def scale(self) -> float:
         """Where a newcomer gets its place."""
+        if isinstance(self.policy, cfs.Cfs):  # nobody here has a tenant
+            return max((tenant.floor for tenant in self.policy.groups.named.values()), default=0.0)
         if isinstance(self.policy, BY_FLOOR):
             return self.policy.floor
         if isinstance(self.policy, buffered.Buffered):
@@ -83,7 +87,9 @@ class Overload:
             return self.policy.key(session)[0]
         if isinstance(self.policy, mlfq.Mlfq):
             return session.vtime - self.settings.quantum_tokens
-        if isinstance(self.policy, (cfs.Cfs, srpt.Srpt, buffered.Buffered)):
+        if isinstance(self.policy, cfs.Cfs):
+            return self.policy.groups.key(session)[0] + LEAD
+        if isinstance(self.policy, (srpt.Srpt, buffered.Buffered)):
             return session.vtime
         return float(session.id)
 
@@ -174,7 +180,7 @@ class Overload:
             return False  # each tenant has a scale of its own: see the tests of tenants
         if newcomer.id <= waiting.id:
             return False
-        if not isinstance(self.policy, (*BY_FLOOR, buffered.Buffered)):
+        if not isinstance(self.policy, (*BY_FLOOR, cfs.Cfs, buffered.Buffered)):
             return True
         return self.fates[newcomer.id].came >= self.closes(waiting)
 

@@ -1,8 +1,9 @@
 """What a policy decides: an order, and who may displace whom. Nothing else.
 
 A policy is a small pure object: it reads sessions and keeps at most a few
-numbers, in all and for each of the living. It holds no queue, knows no pages and no lanes; the controller sorts
-by `key` and asks `may_displace`. So a new policy is one short file.
+numbers, in all and for each of the living. It holds no queue, knows no pages
+and no lanes; the controller sorts by `key` and asks `may_displace`. So a new
+policy is one short file.
 """
 
 from __future__ import annotations
@@ -35,7 +36,9 @@ class PolicySettings:
 
     quantum_tokens: the least service a session gets before it may be preempted under contention.
     prefill_quantum_tokens: the same for a session that has not finished its prefill.
-    sessions_fair: sessions that the floor of virtual time shares the device among; bounds how
+    newcomer_quantum_tokens: the same where the one that waits has no token yet.
+    newcomer_lead_tokens: virtual time by which such a one goes ahead of its place; with
+    sessions_fair, sessions that the floor of virtual time shares the device among, it bounds how
       long a stream of newcomers can overtake (see `cfs.py`).
     weights: what a prefill row and a decode step are charged, in weighted tokens.
     tenant_weights: weight of a tenant; 1 when not named.
@@ -44,17 +47,28 @@ class PolicySettings:
 
     name: str = "cfs"
     quantum_tokens: int = 64
-    prefill_quantum_tokens: int = 512
-    sessions_fair: int = 256
+    prefill_quantum_tokens: int = 8192
+    newcomer_quantum_tokens: int = 8
+    newcomer_lead_tokens: float = 4096.0
+    sessions_fair: int = 32
     weights: Weights = dataclasses.field(default_factory=Weights)
     tenant_weights: dict[str, float] = dataclasses.field(default_factory=dict)
     reading_tokens_per_second: float = 10.0
 
     def __post_init__(self) -> None:
-        for name in ("quantum_tokens", "prefill_quantum_tokens", "sessions_fair"):
+        for name in (
+            "quantum_tokens",
+            "prefill_quantum_tokens",
+            "newcomer_quantum_tokens",
+            "sessions_fair",
+        ):
             value = getattr(self, name)
             if value < 1:
                 raise errors.ConfigError(f"policy.{name} is {value}; give at least 1")
+        if not 0 <= self.newcomer_lead_tokens < float("inf"):
+            raise errors.ConfigError(
+                f"policy.newcomer_lead_tokens is {self.newcomer_lead_tokens}; give at least 0"
+            )
         for name in ("prefill", "decode"):
             value = getattr(self.weights, name)
             if not 0 < value < float("inf"):
@@ -82,6 +96,10 @@ class Groups(Protocol):
 
     def of(self, session: types.Session) -> Group:
         """The session's group. Fixed while it waits."""
+        ...
+
+    def key(self, session: types.Session) -> Key:
+        """Smaller runs sooner, within its group. Ends in the id. Fixed while a session waits."""
         ...
 
     def keys(self, group: Group, sessions: Iterable[types.Session]) -> Iterator[Key]:
@@ -118,6 +136,11 @@ class Policy(Protocol):
     @property
     def displaces(self) -> bool:
         """True: a waiting session may take the place of one that runs; False: it never does."""
+        ...
+
+    @property
+    def displaced_from(self) -> float:
+        """The part of its quantum that a running session has at least used when it is displaced."""
         ...
 
     def arrive(self, session: types.Session, least_vtime: float) -> None:

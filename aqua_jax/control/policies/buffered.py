@@ -38,6 +38,7 @@ class Buffered:
     displaces: bool = True
     reserves_output: bool = False
     groups: base.Groups | None = None
+    displaced_from: float = 1.0
     _done_again: dict[int, float] = dataclasses.field(default_factory=dict)  # service, by id
 
     def arrive(self, session: types.Session, least_vtime: float) -> None:

@@ -37,6 +37,7 @@ class Eevdf:
     displaces: bool = True
     reserves_output: bool = False
     groups: base.Groups | None = None
+    displaced_from: float = 1.0
     floor: float = 0.0
     _shares: shares.Shares = dataclasses.field(init=False)
     _deadlines: dict[int, float] = dataclasses.field(default_factory=dict)  # of the living, by id

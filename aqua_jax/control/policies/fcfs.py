@@ -25,6 +25,7 @@ class Fcfs:
     pages_out: bool = False
     displaces: bool = False
     groups: base.Groups | None = None
+    displaced_from: float = 1.0
 
     def arrive(self, session: types.Session, least_vtime: float) -> None:
         """A newcomer's virtual time means nothing here."""

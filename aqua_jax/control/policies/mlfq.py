@@ -42,6 +42,7 @@ class Mlfq:
     displaces: bool = True
     reserves_output: bool = False
     groups: base.Groups | None = None
+    displaced_from: float = 1.0
     floor: float = 0.0
     _places: dict[int, _Place] = dataclasses.field(default_factory=dict)  # of the living, by id
 

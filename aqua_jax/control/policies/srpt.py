@@ -34,6 +34,7 @@ class Srpt:
     displaces: bool = True
     reserves_output: bool = False
     groups: base.Groups | None = None
+    displaced_from: float = 1.0
     floor: float = 0.0
 
     def arrive(self, session: types.Session, least_vtime: float) -> None:

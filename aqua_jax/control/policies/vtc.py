@@ -46,6 +46,10 @@ class Counters:
         """Its tenant; None once it was admitted."""
         return None if session.vtime else session.request.tenant
 
+    def key(self, session: types.Session) -> base.Key:
+        """Arrival order."""
+        return (session.id,)
+
     def keys(self, group: base.Group, sessions: Iterable[types.Session]) -> Iterator[base.Key]:
         """The tenant's counter, for each session as if those before it had been admitted."""
         counter = -1.0 if group is None else self.counted[group]
@@ -104,6 +108,7 @@ class Vtc:
     backfills: bool = False
     displaces: bool = False
     reserves_output: bool = False
+    displaced_from: float = 1.0
     groups: Counters = dataclasses.field(init=False)
 
     def __post_init__(self) -> None:

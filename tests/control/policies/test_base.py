@@ -51,7 +51,7 @@ def test_settings_are_checked(fields: dict[str, Any], text: str) -> None:
 
 def test_a_prefill_has_a_quantum_of_its_own_if_that_is_longer() -> None:
     session = types.Session(1, types.Request(prompt_units=9, steps_max=4), 0.0, planned_known=9)
-    assert base.PolicySettings(quantum_tokens=4).quantum_of(session) == 512
+    assert base.PolicySettings(quantum_tokens=4).quantum_of(session) == 8192
     assert base.PolicySettings(prefill_quantum_tokens=1).quantum_of(session) == 64
     session.planned_cached = 8
     assert base.PolicySettings(quantum_tokens=4).quantum_of(session) == 4

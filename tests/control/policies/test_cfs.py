@@ -11,8 +11,9 @@ from aqua_jax.control.policies import base, cfs
 
 
 def session(id: int, **fields: Any) -> types.Session:
+    """One that is past its first token."""
     request = types.Request(prompt_units=4, steps_max=400, **fields)
-    return types.Session(id, request, 0.0, planned_cached=4, planned_known=5)
+    return types.Session(id, request, 0.0, planned_cached=4, planned_known=5, fresh=False)
 
 
 def make(**fields: Any) -> cfs.Cfs:
@@ -35,7 +36,7 @@ def test_a_newcomer_starts_at_the_least_of_the_living_but_not_below_the_floor() 
     old = session(1)
     policy.arrive(old, 0.0)
     policy.charge(old, 0, 40)
-    assert policy.floor == 10.0
+    assert policy.groups.named[""].floor == 10.0
     new = session(2)
     policy.arrive(new, 0.0)
     assert new.vtime == 10.0
@@ -44,19 +45,45 @@ def test_a_newcomer_starts_at_the_least_of_the_living_but_not_below_the_floor() 
     assert late.vtime == 25.0
 
 
-def test_a_tenants_weight_is_divided_among_its_sessions() -> None:
+def test_tenants_go_by_their_service_over_their_weight_whatever_their_sessions_had() -> None:
     policy = make(tenant_weights={"a": 3.0})
-    first, second = session(1, tenant="a"), session(2, tenant="a", weight=2.0)
-    other = session(3, tenant="b")
-    policy.arrive(first, 0.0)
-    policy.arrive(other, 0.0)
-    assert (policy.share(first), policy.share(other)) == (3.0, 1.0)
-    policy.arrive(second, 0.0)
-    assert (policy.share(first), policy.share(second)) == (1.0, 2.0)
-    policy.end(second)
-    assert policy.share(first) == 3.0
-    policy.end(first)
-    assert policy.share(session(4, tenant="", weight=5.0)) == 5.0
+    heavy, light, other = session(1, tenant="a"), session(2, tenant="a"), session(3, tenant="b")
+    for one in (heavy, light, other):
+        policy.arrive(one, 0.0)
+    policy.charge(heavy, 0, 30)
+    policy.charge(other, 0, 20)
+    assert [policy.groups.named[name].vtime for name in "ab"] == [10.0, 20.0]
+    assert policy.key(light) < policy.key(heavy) < policy.key(other)
+    policy.charge(light, 0, 33)
+    assert policy.key(other) < policy.key(heavy)
+    waiting = policy.groups.keys("a", [heavy, light])
+    assert list(waiting) == [policy.key(heavy), policy.key(light)]
+
+
+def test_a_tenant_that_returns_is_lifted_to_the_least_of_the_busy() -> None:
+    policy = make()
+    idle, busy = session(1, tenant="idle"), session(2, tenant="busy")
+    policy.arrive(idle, 0.0)
+    policy.end(idle)
+    policy.arrive(busy, 0.0)
+    policy.charge(busy, 0, 50)
+    policy.arrive(session(3, tenant="idle"), 0.0)
+    assert policy.groups.named["idle"].vtime == 50.0
+    policy.arrive(session(4, tenant="idle"), 0.0)  # its second: no lift
+    policy.charge(busy, 0, 50)
+    assert policy.groups.named["idle"].vtime == 50.0
+
+
+def test_tenants_that_went_are_forgotten_and_those_that_live_are_not() -> None:
+    policy = make()
+    stays = session(0, tenant="stays")
+    policy.arrive(stays, 0.0)
+    for id in range(1, 5000):
+        one = session(id, tenant=f"t{id}")
+        policy.arrive(one, 0.0)
+        policy.end(one)
+    assert len(policy.groups.named) <= 1025
+    assert "stays" in policy.groups.named
 
 
 def test_displacing_takes_a_spent_quantum_and_less_service() -> None:
@@ -71,6 +98,36 @@ def test_displacing_takes_a_spent_quantum_and_less_service() -> None:
     assert policy.may_displace(waiting, running)
     policy.charge(waiting, 0, 9)
     assert not policy.may_displace(waiting, running)
+
+
+def test_a_newcomer_stands_ahead_and_waits_for_less_than_a_quantum() -> None:
+    policy = make(quantum_tokens=64, newcomer_quantum_tokens=4, newcomer_lead_tokens=100.0)
+    running, newcomer, next_ = (session(id) for id in (1, 2, 3))
+    for one in (newcomer, next_):
+        one.fresh, one.planned_cached = True, 0
+    for one in (running, newcomer, next_):
+        policy.arrive(one, 50.0)
+    assert policy.displaced_from == 4 / 64
+    policy.charge(running, 0, 3)
+    assert not policy.may_displace(newcomer, running)
+    policy.charge(running, 0, 1)
+    assert policy.may_displace(newcomer, running)
+    policy.charge(newcomer, 30, 0)  # its prefill does not cost it its place
+    assert policy.key(newcomer) < policy.key(next_) < policy.key(running)
+    assert not policy.may_displace(next_, newcomer)
+    newcomer.fresh = False  # its first token is planned
+    assert policy.key(next_) < policy.key(running) < policy.key(newcomer)
+
+
+def test_the_lead_of_newcomers_is_bounded() -> None:
+    policy = make(newcomer_lead_tokens=100.0)
+    waiting, newcomer = session(1), session(2)
+    newcomer.fresh = True
+    policy.arrive(waiting, 0.0)
+    policy.arrive(newcomer, 99.0)
+    assert policy.key(newcomer) < policy.key(waiting)
+    newcomer.vtime_at_start = 101.0
+    assert policy.key(waiting) < policy.key(newcomer)
 
 
 def test_a_prefill_has_a_quantum_of_its_own() -> None:
@@ -114,9 +171,10 @@ def test_a_prefill_keeps_its_place_for_its_quantum() -> None:
     first, second = session(1), session(2)
     for one in (first, second):
         policy.arrive(one, 0.0)
-        one.lane = one.id
-    policy.charge(first, 16, 0)
-    assert policy.key(second) < policy.key(first)
+        one.fresh, one.planned_cached = True, 0
+    policy.charge(first, 10, 0)
+    first.planned_cached = 10
     assert policy.prefill_key(first) < policy.prefill_key(second)
-    policy.charge(first, 4, 0)
+    policy.charge(first, 1, 0)
+    first.planned_cached = 11
     assert policy.prefill_key(second) < policy.prefill_key(first)
