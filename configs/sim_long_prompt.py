@@ -87,5 +87,5 @@ def _bounds() -> str:
         f" in {kv_ms:.1f} ms of the device's memory; the {away_bytes / 1e9:.1f} GB that are away"
         f" take {nvlink_ms:.1f} ms over NVLink, so the weights bound `peer`, and {pcie_ms:.0f} ms"
         f" over PCIe, which bounds `host`. The prompt takes {rows_ms:.0f} ms of arithmetic whatever"
-        " the link, so the throughput of the whole gains less than that of the tokens after the first."
+        " the link, so the throughput of the whole gains less than that of tokens after the first."
     )

@@ -13,6 +13,7 @@ import os
 import signal
 import sys
 import threading
+import types
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
@@ -50,7 +51,7 @@ def run_all(
     # Not forked from this process, whose threads would be lost; from a server that has imported
     # what they need, once.
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([work.__module__, *_main_module()])
+    context.set_forkserver_preload([work.__module__, *_modules_of_main()])
     stop = context.Event()
     with concurrent.futures.ProcessPoolExecutor(
         workers, mp_context=context, initializer=_start, initargs=(stop,)
@@ -94,7 +95,7 @@ def _work(work: Work[Item, Outcome], item: Item) -> Outcome:
     return work(item, _stop[0].is_set)
 
 
-def _main_module() -> list[str]:
-    """The module that was started, which each process imports; none where it is a file."""
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return [spec.name] if spec is not None else []
+def _modules_of_main() -> list[str]:
+    """What the module that was started imports: each process runs it once more, without its end."""
+    found = vars(sys.modules["__main__"]).values()
+    return sorted({one.__name__ for one in found if isinstance(one, types.ModuleType)})
