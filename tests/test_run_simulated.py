@@ -34,7 +34,7 @@ def config(tmp_path: pathlib.Path) -> str:
 
 WRONG = {
     "unknown hardware": ("device.hardware=H1000", "arm 'fcfs': unknown hardware 'H1000'"),
-    "unknown model": ("device.model=Llama-3.1-7B", "unknown text model 'Llama-3.1-7B' (did you mean 'Llama"),
+    "unknown model": ("device.model=Llama-3.1-7B", "unknown text model 'Llama-3.1-7B' (did"),
     "does not fit": ("device.model=Llama-3.1-70B", "short by"),
     "unknown policy": ("policy.name=csf", "unknown policy.name 'csf' (did you mean 'cfs'?)"),
     "unknown key": ("device.hardwar=H100", "device has no 'hardwar' (did you mean 'hardware'?)"),

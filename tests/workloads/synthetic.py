@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from aqua_jax.workloads import records
+from typing import Any
+
+from aqua_jax.workloads import measure, records, report, sweep
 
 STEP_SECONDS = 0.5
 
@@ -70,3 +72,28 @@ def run(
     record.idle_seconds, record.busy_window_seconds = 0.5, 5.0
     record.stall_seconds = 0.25
     return record
+
+
+def swept(*, different: str = "") -> dict[str, Any]:
+    """A report over two rates and two windows: fcfs waits 4 and 6 s for first tokens, cfs less.
+
+    different: an arm that emits other tokens in one window.
+    """
+    windows = []
+    for rate, seconds in (("2 requests/s", (4.0, 2.0)), ("4 requests/s", (6.0, 0.5))):
+        for seed in (0, 1):
+            arms = {
+                arm: measure.summarise(
+                    run(arm, first_token_seconds=(1 + seed) * first, evidence="simulated")
+                )
+                for arm, first in zip(("fcfs", "cfs"), seconds, strict=True)
+            }
+            if different and seed:
+                arms[different]["token_ids_sha256"] = "0" * 64
+            windows.append(sweep.Window(rate, seed, arms))
+    shown = [run(arm, evidence="simulated") for arm in ("fcfs", "cfs")]
+    value = report.assemble(shown, config={}, devices=["H100"], notes=["Shown: a window."])
+    value["sweep"] = sweep.summarise(windows, ["fcfs"])
+    value["runs"] = {f"{w.rate}, seed {w.seed}": dict(w.arms) for w in windows}
+    value["host"] = {"fcfs": {"seconds": 1.5, "dispatches": 8}}
+    return value

@@ -64,3 +64,24 @@ def test_doubts_are_part_of_the_sentence():
     assert _headline(run).endswith(
         "fcfs was interrupted; not valid: 50.0 % of the emulated times of fcfs were late."
     )
+
+
+def test_a_sweep_says_the_ratio_at_each_rate():
+    assert headline.headline(synthetic.swept()) == (
+        "First token p99 of the better baseline over that of cfs: 2.00x at 2 requests/s, 12.0x at"
+        " 4 requests/s (simulated, medians over 2 windows); all answers are identical in each of 4"
+        " windows."
+    )
+
+
+def test_a_sweep_names_the_window_whose_answers_differ():
+    sentence = headline.headline(synthetic.swept(different="cfs"))
+    assert sentence.endswith("2 requests/s, seed 1: the answers of cfs differ from those of fcfs.")
+
+
+def test_a_sweep_without_candidates_is_told_by_the_window_that_is_shown():
+    value = synthetic.swept()
+    for arms in value["sweep"].values():
+        del arms["cfs"]["ratios"]
+    assert headline.best_swept(value) == ""
+    assert headline.headline(value).startswith("The slowest first token came after")

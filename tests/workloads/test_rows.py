@@ -54,3 +54,33 @@ def test_columns_of_tenants_have_a_cell_each():
     columns = rows.tenant_columns(_report(), "cfs")
     assert [column.label for column in columns][:3] == ["Requests", "Finished", "First token p50"]
     assert all(len(column.cells) == 2 for column in columns)
+
+
+def test_a_sweeps_ratios_stand_with_the_least_of_the_windows():
+    value = synthetic.swept()
+    spread = value["sweep"]["4 requests/s"]["cfs"]["ratios"]["ttft_p99_ratio"]
+    spread["min"] = 3.0
+    names, columns = rows.sweep_ratios(value, "4 requests/s")
+    assert names == ["cfs"]
+    (column,) = [column for column in columns if column.label == "First token p99"]
+    assert [str(cell) for cell in column.cells] == ["12.0x ≥ 3.00x"]
+    assert "Stall" in {column.label for column in columns}
+
+
+def test_a_ratio_that_nobody_has_is_left_out_and_one_window_has_no_least():
+    value = synthetic.swept()
+    ratios = value["sweep"]["4 requests/s"]["cfs"]["ratios"]
+    ratios["stall_ratio"] = {"median": None, "min": None, "windows": [None, None]}
+    ratios["ttft_p99_ratio"]["windows"] = [12.0]
+    _, columns = rows.sweep_ratios(value, "4 requests/s")
+    cells = {column.label: str(column.cells[0]) for column in columns}
+    assert "Stall" not in cells
+    assert cells["First token p99"] == "12.0x"
+
+
+def test_a_sweeps_figures_are_columns_with_an_arm_each_line():
+    names, columns = rows.sweep_columns(synthetic.swept(), "2 requests/s")
+    assert names == ["fcfs", "cfs"]
+    shown = {column.label: [str(cell) for cell in column.cells] for column in columns}
+    assert shown["First token p99"] == ["6.00 s", "3.00 s"]
+    assert not [label for label in shown if "ratio" in label]

@@ -142,3 +142,14 @@ def test_rows_of_a_benchmark_with_other_figures_stand_in_a_table_of_their_own():
     assert (text.count("Made up"), text.count("-")) == (1, 0)
     for wanted in ("ffi of memcpy out", "90.0 %", "60.0 %", "3.00 ms"):
         assert wanted in text
+
+
+def test_a_sweep_shows_its_rates_and_not_the_arms_of_one_window():
+    file = io.StringIO()
+    tables.show(synthetic.swept(), rich.console.Console(file=file, width=160))
+    text = file.getvalue()
+    assert "Arms (simulated)" not in text
+    assert re.search(r"Medians over windows, 4 requests/s", text)
+    assert re.search(r"cfs +12\.0x ≥ 12\.0x", text)
+    assert "To the better baseline of each window, 2 requests/s" in text
+    assert "Shown: a window." in text

@@ -124,3 +124,14 @@ def test_a_report_without_records_or_comparisons_is_a_page_too():
     words = _Page(webpage.render(value, [])).words
     assert "Arms side by side" in words
     assert "Over time" not in words
+
+
+def test_a_sweep_has_its_rates_plots_notes_and_definitions():
+    page = webpage.render(synthetic.swept(), [])
+    assert "Rates and windows" in page
+    assert page.count("<svg") == 2
+    assert "Shown: a window." in page
+    assert "4 requests/s: ratio to the better baseline of each window, median ≥ least" in page
+    assert "cfs against the better baseline of each window" in page
+    assert "median and least over the windows" in page  # a definition
+    assert "Simulated in" in page
