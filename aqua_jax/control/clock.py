@@ -49,6 +49,23 @@ class Clock(Protocol):
         ...
 
 
+class EventClock(Clock, Protocol):
+    """A simulated clock, of whole nanoseconds."""
+
+    @property
+    def now_ns(self) -> int:
+        """The time in nanoseconds."""
+        ...
+
+    def at_ns(self, when_ns: int, callback: Callable[[], None]) -> None:
+        """`at` in nanoseconds."""
+        ...
+
+    def completed(self) -> None:
+        """Tickets were completed: whoever waits for them is to look."""
+        ...
+
+
 class MonotonicClock:
     """Real time. Threads that complete tickets or submit requests call `wake()`."""
 
@@ -141,6 +158,9 @@ class VirtualClock:
                 return []
             self._set(self._events[0][0])
             self._run_due()
+
+    def completed(self) -> None:
+        """Nothing to do: `wait` looks whenever something happened."""
 
     def run_next(self, until_ns: int) -> bool:
         """Goes to the next moment at which something happens, and lets it; False: none is left.

@@ -139,7 +139,7 @@ def host_tier(nbytes: int, own: Port) -> Tier:
 
 
 def make(
-    clock: clocks.VirtualClock,
+    clock: clocks.EventClock,
     over: network.Network,
     spec: TextEngine,
     *,
@@ -186,7 +186,7 @@ def _present(*channels: network.Channel | None) -> tuple[network.Channel, ...]:
 
 
 def _runner(
-    clock: clocks.VirtualClock,
+    clock: clocks.EventClock,
     spec: TextEngine,
     stream: streams.Stream,
     tiers: Mapping[int, Tier],
@@ -227,7 +227,7 @@ def _rate(route: network.Route) -> int:
 
 
 def _mover(
-    clock: clocks.VirtualClock,
+    clock: clocks.EventClock,
     over: network.Network,
     spec: TextEngine,
     stream: streams.Stream,

@@ -26,7 +26,7 @@ class InLineMover:
 
     def __init__(
         self,
-        clock: clocks.VirtualClock,
+        clock: clocks.EventClock,
         over: network.Network,
         *,
         stream: streams.Stream,
@@ -72,4 +72,5 @@ class InLineMover:
     def _arrive(self, ticket: tickets.Ticket, nbytes: int) -> None:
         now = self._clock.now()
         ticket.complete(at=now)
+        self._clock.completed()
         self._completions.append(types.Completion(ticket.id, nbytes, now - ticket.started_at))

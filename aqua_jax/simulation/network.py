@@ -53,7 +53,7 @@ class Route:
 class Network:
     """The transfers under way over the channels of one server."""
 
-    def __init__(self, clock: clocks.VirtualClock) -> None:
+    def __init__(self, clock: clocks.EventClock) -> None:
         self._clock = clock
         self._active: list[_Transfer] = []
         self._advanced_ns = 0
@@ -133,7 +133,7 @@ class SimulatedMover:
 
     def __init__(
         self,
-        clock: clocks.VirtualClock,
+        clock: clocks.EventClock,
         network: Network,
         *,
         routes: Mapping[tuple[int, int], Route],
@@ -187,6 +187,7 @@ class SimulatedMover:
     def _arrive(self, pair: tuple[int, int]) -> None:
         copy, now = self._queues[pair].popleft(), self._clock.now()
         copy.ticket.complete(at=now)
+        self._clock.completed()
         seconds = now - copy.ticket.started_at
         self._completions.append(types.Completion(copy.ticket.id, copy.bytes, seconds))
         self._start(pair)

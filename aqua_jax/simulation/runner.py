@@ -66,7 +66,7 @@ class SimulatedRunner:
 
     def __init__(
         self,
-        clock: clocks.VirtualClock,
+        clock: clocks.EventClock,
         shape: Shape,
         nanoseconds: SliceNanoseconds,
         *,
@@ -115,6 +115,7 @@ class SimulatedRunner:
             def end() -> None:
                 self._ended_ns = self._clock.now_ns
                 ticket.complete(outcomes, at=self._clock.now())
+                self._clock.completed()
                 done()
 
             self.held_ns += self._clock.now_ns - max(dispatched_ns, self._ended_ns)
