@@ -12,15 +12,12 @@ import time
 import pytest
 
 from aqua_jax.control import errors
-from aqua_jax.memory import native, native_library
+from aqua_jax.memory import native_library
 from tests import gpu_check
 from tests.device import place as places
 from tests.device import processes, sections
 from tests.device import report as reports
-
-needs_native = pytest.mark.skipif(
-    not native.available("cpu"), reason=native.missing_reason("cpu") or "built"
-)
+from tests.memory import parts
 
 
 def test_the_sections_are_those_there_are() -> None:
@@ -53,7 +50,7 @@ def test_a_command_is_ended_with_its_children(tmp_path: pathlib.Path) -> None:
     assert log.read_text() == "up\n"
 
 
-@needs_native
+@parts.needs_native
 def test_a_section_writes_what_it_finds(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -118,7 +115,7 @@ def test_a_write_that_is_cut_short_leaves_the_lines_before_it(
     assert not (tmp_path / "gpu_check.json").read_bytes()
 
 
-@needs_native
+@parts.needs_native
 def test_a_rehearsal_does_not_claim_to_have_compiled(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -137,7 +134,7 @@ def test_a_rehearsal_does_not_claim_to_have_compiled(
     [(native_library.Code.UNAVAILABLE, "not available"), (native_library.Code.INTERNAL, "FAILED")],
 )
 @pytest.mark.parametrize("where", ["export", "import"])
-@needs_native
+@parts.needs_native
 def test_only_what_the_library_calls_unavailable_is_no_failure(
     where: str,
     code: native_library.Code,
@@ -161,7 +158,7 @@ def test_only_what_the_library_calls_unavailable_is_no_failure(
     assert {line["state"] for line in report.lines} == {state}
 
 
-@needs_native
+@parts.needs_native
 def test_the_borrower_says_with_which_code_it_was_refused() -> None:
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with ours, theirs, pathlib.Path("/dev/null").open() as no_memory:
@@ -171,7 +168,7 @@ def test_the_borrower_says_with_which_code_it_was_refused() -> None:
     assert answer["code"] != native_library.Code.OK
 
 
-@needs_native
+@parts.needs_native
 @pytest.mark.long
 def test_a_whole_rehearsal(tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert gpu_check.main(["--rehearse", "--out", str(tmp_path)]) == 0

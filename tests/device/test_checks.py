@@ -6,17 +6,15 @@ from collections.abc import Callable
 
 import pytest
 
-from aqua_jax.memory import native
 from tests.device import checks_attention, checks_memory, checks_moves
 from tests.device import place as places
+from tests.memory import parts
 
 CHECKS = (*checks_memory.CHECKS, *checks_moves.CHECKS, *checks_attention.CHECKS)
 PLATFORMS = (
-    pytest.param("cpu", marks=pytest.mark.skipif(
-        not native.available("cpu"), reason=native.missing_reason("cpu")
-    )),
+    pytest.param("cpu", marks=parts.needs_native),
     pytest.param("CUDA", marks=pytest.mark.device),
-)  # fmt: skip
+)
 
 
 @pytest.mark.parametrize("platform", PLATFORMS)

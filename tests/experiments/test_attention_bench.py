@@ -6,8 +6,8 @@ import pytest
 
 from aqua_jax.control import errors
 from aqua_jax.experiments import attention_bench, benchmark, overrides, settings
-from aqua_jax.memory import native
 from models import build
+from tests.memory import parts
 
 SMALL = {
     "contexts": "40", "batches": "1,3", "prefill_contexts": "20", "prefill_rows": 5,
@@ -20,7 +20,7 @@ def made(**changes) -> attention_bench.AttentionBenchmark:
     return attention_bench.AttentionBenchmark(model=model, **(SMALL | changes))
 
 
-@pytest.mark.skipif(bool(native.missing_reason()), reason=native.missing_reason())
+@parts.needs_native
 def test_every_row_compares_both_and_decoding_memory_too():
     one = made()
     value = benchmark.run(one, config=overrides.as_json(one), on_row=lambda row: None)

@@ -10,8 +10,8 @@ import pytest
 
 from aqua_jax.control import errors
 from aqua_jax.experiments import overlap_bench, settings
-from aqua_jax.memory import native
 from models import build
+from tests.memory import parts
 
 MODEL = settings.ModelSettings(build=build.causal_llama, name="tiny")
 SMALL = overlap_bench.Overlap(
@@ -24,12 +24,8 @@ SMALL = overlap_bench.Overlap(
     rounds=2,
 )
 
-needs_native = pytest.mark.skipif(
-    not native.available(), reason=native.missing_reason() or "the native library is there"
-)
 
-
-@needs_native
+@parts.needs_native
 def test_unpinned_it_is_compared_with_bare_copies() -> None:
     slow, fast = overlap_bench.measure(SMALL, [4e6, 4e7], ())
     assert list(slow) == [
@@ -45,7 +41,7 @@ def test_unpinned_it_is_compared_with_bare_copies() -> None:
     assert 0 < slow["paged_bytes_per_second"] < fast["paged_bytes_per_second"] < 8e7
 
 
-@needs_native
+@parts.needs_native
 def test_pinned_there_is_nothing_to_compare_with() -> None:
     (figures,) = overlap_bench.measure(SMALL, [4e7], (max(os.sched_getaffinity(0)),))
     assert list(figures) == ["step_seconds", "paged_bytes_per_second", "paging_slowdown"]

@@ -13,6 +13,7 @@ from aqua_jax.experiments import transfer_bench
 from aqua_jax.memory import arenas, native, native_arenas
 from aqua_jax.memory.movers import ffi, xla
 from tests.experiments import test_overlap_bench
+from tests.memory import parts
 
 SMALL = transfer_bench.TransferBenchmark(
     overlap=dataclasses.replace(test_overlap_bench.SMALL, rounds=1),
@@ -24,12 +25,8 @@ SMALL = transfer_bench.TransferBenchmark(
     unpinned_rates="",
 )
 
-needs_native = pytest.mark.skipif(
-    not native.available(), reason=native.missing_reason() or "the native library is there"
-)
 
-
-@needs_native
+@parts.needs_native
 def test_every_row_has_both_directions_by_every_way() -> None:
     rows = dict(SMALL.rows())
     assert list(rows) == ["pages of 8 KiB", "pages of 16 KiB", "runs of 2 x 64 KiB"]
@@ -42,7 +39,7 @@ def test_every_row_has_both_directions_by_every_way() -> None:
             assert min(row[title].values()) > 0
 
 
-@needs_native
+@parts.needs_native
 def test_each_mover_has_the_host_memory_that_a_run_gives_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
@@ -65,7 +62,7 @@ def test_each_mover_has_the_host_memory_that_a_run_gives_it(
     assert native.load().memory_live_bytes() == before
 
 
-@needs_native
+@parts.needs_native
 def test_decoding_is_measured_in_a_process_of_its_own() -> None:
     before = os.sched_getaffinity(0)
     if len(before) < 2:

@@ -17,6 +17,7 @@ import pytest
 
 from aqua_jax.loops import attention, native_attention
 from aqua_jax.memory import native
+from tests.memory import parts
 
 # Gathered by XLA, and native: with the widest vectors, which serve, and with each width.
 KINDS = ("xla", "native", "native 4", "native 8", "native 16")
@@ -127,8 +128,8 @@ def implementation(kind: str, window: int = 0) -> attention.Attention:
     """Skips the test where this machine cannot run it."""
     if kind == "xla":
         return attention.GatherAttention(window)
-    if reason := native.missing_reason():
-        pytest.skip(reason)
+    if parts.NO_COMPILER:
+        pytest.skip(parts.NO_COMPILER)
     native.load()
     lanes = _lanes(kind)
     if lanes > widest_lanes():

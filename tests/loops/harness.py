@@ -17,8 +17,8 @@ import pytest
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import tickets, types
 from aqua_jax.loops import prompt, text
-from aqua_jax.memory import native
 from models import llama, shapes
+from tests.memory import parts
 
 PAGE_TOKENS = 16
 LIMITS = text.TextLimits(
@@ -39,10 +39,10 @@ def model() -> llama.CausalLlama:
 def runner(*, shards: int = 1, **limits: int | bool | str) -> text.TextRunner:
     """A runner that is shared by all tests which ask for the same.
 
-    Skips the test when it asks for native attention and the library is not there.
+    Skips the test when it asks for native attention and no compiler is there.
     """
-    if limits.get("attention") == "native" and (reason := native.missing_reason()):
-        pytest.skip(reason)
+    if limits.get("attention") == "native" and parts.NO_COMPILER:
+        pytest.skip(parts.NO_COMPILER)
     return _runner(shards, dataclasses.replace(LIMITS, **limits))
 
 

@@ -15,8 +15,9 @@ from aqua_jax.loops import attention, native_attention
 from aqua_jax.memory import native
 from tests.loops import attention_scene as scenes
 from tests.loops import harness
+from tests.memory import parts
 
-pytestmark = pytest.mark.skipif(bool(native.missing_reason()), reason=native.missing_reason())
+pytestmark = parts.needs_native
 
 LONG = 4000
 # What jax raises for a handler's error: the one when it is seen at once, the other when it is not.
