@@ -12,7 +12,7 @@ import time
 import pytest
 
 from aqua_jax.control import errors
-from aqua_jax.memory import native_library
+from aqua_jax.memory import native, native_library
 from tests import gpu_check
 from tests.device import place as places
 from tests.device import processes, sections
