@@ -1,6 +1,7 @@
 """The settings in words, for the door's `--help`.
 
-Knows: the docstrings and defaults of `settings.py`. Does not know: flags.
+Knows: the docstrings and defaults of `settings.py` and `simulated_settings.py`. Does not know:
+flags.
 """
 
 from __future__ import annotations
@@ -10,24 +11,40 @@ import inspect
 import textwrap
 import typing
 
-from aqua_jax.experiments import settings
+from aqua_jax.experiments import settings, simulated_settings
 
 _COLUMNS = 96
 
 
 def text() -> str:
-    """Every head of an experiment with its names, their meaning and their defaults."""
-    hints = typing.get_type_hints(settings.Experiment)
-    heads = {name: hint for name, hint in hints.items() if dataclasses.is_dataclass(hint)}
-    sections = [_section("", settings.Experiment, leave_out=set(heads))]
-    sections += [_section(f"{name}.", hint, leave_out=set()) for name, hint in heads.items()]
+    """Every head of an experiment with its names, their meaning and their defaults.
+
+    Of a simulated one, those that it has to itself.
+    """
+    real = _heads(settings.Experiment)
+    own = {
+        name: cls
+        for name, cls in _heads(simulated_settings.SimulatedExperiment).items()
+        if cls is not real.get(name)
+    }
+    sections = [_section(name, cls, leave_out=set(real)) for name, cls in real.items()]
+    sections.append("Of simulated experiments, configs/sim_*.py; other heads as above:")
+    sections += [_section(name, cls, leave_out=set(real) | set(own)) for name, cls in own.items()]
     return "\n\n".join(sections)
 
 
-def _section(prefix: str, cls: typing.Any, *, leave_out: set[str]) -> str:
-    title = f"--config.{prefix}NAME=VALUE"
+def _heads(cls: typing.Any) -> dict[str, typing.Any]:
+    """The experiment's class under "", and those of its heads by name."""
+    hints = typing.get_type_hints(cls)
+    return {"": cls} | {n: hint for n, hint in hints.items() if dataclasses.is_dataclass(hint)}
+
+
+def _section(head: str, cls: typing.Any, *, leave_out: set[str]) -> str:
+    """leave_out: the names of heads, which are no settings of the whole."""
+    title = f"--config.{head}.NAME=VALUE" if head else "--config.NAME=VALUE"
     words = inspect.getdoc(cls) or ""
-    fields = [field for field in dataclasses.fields(cls) if field.name not in leave_out]
+    left_out = leave_out if not head else set()
+    fields = [field for field in dataclasses.fields(cls) if field.name not in left_out]
     defaults = textwrap.fill(
         "Defaults: " + ", ".join(f"{f.name} {_default(f)}" for f in fields if _default(f)),
         _COLUMNS,

@@ -10,7 +10,7 @@ from tests.experiments import tiny
 
 
 def test_every_setting_is_named_with_its_default():
-    text = manual.text()
+    text, _ = manual.text().split("Of simulated experiments")
     sections = dict(
         re.findall(r"--config\.(\w*)\.?NAME=VALUE\n(.*?)(?=\n\n--config|\Z)", text, re.S)
     )
@@ -26,6 +26,15 @@ def test_every_setting_is_named_with_its_default():
             assert re.search(rf"\b{field.name}\b", sections[head]), f"{head}.{field.name}"
     assert re.search(r"Defaults: .*requests 128", sections["workload"])
     assert "seed 0" in sections[""]
+
+
+def test_simulated_experiments_have_what_is_theirs_alone():
+    _, text = manual.text().split("Of simulated experiments")
+    heads = re.findall(r"--config\.(\w*)\.?NAME=VALUE\n", text)
+    assert heads == ["", "device", "engine", "memory", "report"]
+    assert "rates: requests a second" in text
+    assert "hardware H100, model CodeLlama-34B" in text
+    assert "overlap True" in text
 
 
 def test_it_fits_a_terminal_and_says_what_a_setting_means():
