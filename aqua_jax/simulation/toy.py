@@ -14,6 +14,7 @@ when it completes. So whoever touches a page too early or too late is seen.
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 from collections.abc import Sequence
 from typing import Any
@@ -84,6 +85,11 @@ class ToyMemory:
         """Memory that was lent: garbage."""
         self.pages[space] = [[_GARBAGE] * self.page_units for _ in range(count)]
 
+    def detach(self) -> None:
+        """Its process is gone: what others have mapped of it stays, without it."""
+        for space, pages in list(self.pages.items()):
+            self.add(space, len(pages))
+
     def garble(self, space: int, page: int | None = None) -> None:
         """Its lender uses one page of it for other things, or is gone with all of it."""
         for units in self.pages[space] if page is None else [self.pages[space][page]]:
@@ -110,7 +116,7 @@ class ToyRunner:
     def __init__(  # noqa: PLR0913
         self,
         memory: ToyMemory,
-        clock: clocks.VirtualClock,
+        clock: clocks.Clock,
         *,
         space: int = 0,
         lanes: int = 4,
@@ -180,10 +186,9 @@ class ToyRunner:
         return ticket.result()
 
     def rebuild(self) -> None:
-        """A pool full of garbage and no lane state."""
+        """A new pool, full of garbage, and no lane state; who borrows pages of the old has them."""
         self._void = False
-        for page in self._memory.pages[self.space]:
-            page[:] = [_GARBAGE] * len(page)
+        self._memory.add(self.space, self.pages)
         self._lane_state.clear()
 
     def close(self) -> None:
@@ -263,22 +268,28 @@ class ToyFaults:
     fail: the completion carries an error and the target holds garbage.
     delay: the copy takes up to `delay_factor` times as long, so completions overtake each other.
     refuse: `submit` raises.
+    corrupt: a unit arrives changed, and no error tells of it: checksums do.
     """
 
     seed: int = 0
     fail: float = 0.0
     delay: float = 0.0
     refuse: float = 0.0
+    corrupt: float = 0.0
     delay_factor: float = 50.0
 
 
 class ToyMover:
-    """Copies pages of a `ToyMemory`: latency plus a time a page, faults by rate."""
+    """Copies pages of a `ToyMemory`: latency plus a time a page, faults by rate.
+
+    Sums of each page are taken at its source and compared with what arrived, as
+    `aqua_jax.memory.movers.verified` does. met: faults by name, and copies in all.
+    """
 
     def __init__(
         self,
         memory: ToyMemory,
-        clock: clocks.VirtualClock,
+        clock: clocks.Clock,
         *,
         latency_seconds: float = 0.0002,
         page_seconds: float = 0.0001,
@@ -291,6 +302,7 @@ class ToyMover:
         self._seconds = (latency_seconds, page_seconds)
         self._faults = faults or ToyFaults()
         self._copies = 0
+        self.met: collections.Counter[str] = collections.Counter()
         self._completed: list[types.Completion] = []
 
     def submit(
@@ -299,11 +311,16 @@ class ToyMover:
         """Starts a copy once `after` is done."""
         self._copies += 1
         if self._chance(0) < self._faults.refuse:
+            self.met["refused"] += 1
             raise errors.MoveError(f"copy {self._copies} refused on purpose")
         seconds = self._seconds[0] + self._seconds[1] * len(moves)
         if self._chance(1) < self._faults.delay:
+            self.met["delayed"] += 1
             seconds *= 1 + self._faults.delay_factor * self._chance(2)
         fails = self._chance(3) < self._faults.fail
+        corrupts = self._chance(4) < self._faults.corrupt
+        self.met["failed"] += fails
+        self.met["made"] += 1
         ticket = tickets.Ticket(f"copy {self._copies}")
         for move in moves:
             self._fill(move.target)
@@ -318,7 +335,7 @@ class ToyMover:
             if void:
                 self._void(moves[0].target.space)
             end = self._clock.now() + seconds
-            self._clock.at(end, lambda: self._complete(ticket, moves, fails or void))
+            self._clock.at(end, lambda: self._complete(ticket, moves, fails or void, corrupts))
 
         start()
         return ticket
@@ -337,17 +354,31 @@ class ToyMover:
     def close(self) -> None:
         """Nothing to release."""
 
-    def _complete(self, ticket: tickets.Ticket, moves: list[types.Move], fails: bool) -> None:
+    def _complete(
+        self, ticket: tickets.Ticket, moves: list[types.Move], fails: bool, corrupts: bool
+    ) -> None:
         error = errors.MoveError(f"{ticket.label} failed on purpose") if fails else None
         if not fails:
-            for move in moves:
-                source = self._memory.pages[move.source.space][move.source.index]
-                # Units that are not final are not promised: they stay garbage.
-                target = self._memory.pages[move.target.space][move.target.index]
-                target[: move.units] = source[: move.units]
+            sums = [self._copy(move) for move in moves]
+            if corrupts:
+                self._memory.pages[moves[0].target.space][moves[0].target.index][0] ^= 1
+            arrived = [self._sum(move.target, move.units) for move in moves]
+            if arrived != sums:
+                self.met["corrupted"] += 1
+                error = errors.MoveError(f"{ticket.label} arrived changed")
         ticket.complete(None, at=self._clock.now())
-        size = 0 if fails else len(moves) * self._memory.page_units * 8
+        size = 0 if error else len(moves) * self._memory.page_units * 8
         self._completed.append(types.Completion(ticket.id, size, 0.0, error))
+
+    def _copy(self, move: types.Move) -> int:
+        """Its source's sum. Units that are not final are not promised: they stay garbage."""
+        source = self._memory.pages[move.source.space][move.source.index]
+        target = self._memory.pages[move.target.space][move.target.index]
+        target[: move.units] = source[: move.units]
+        return self._sum(move.source, move.units)
+
+    def _sum(self, place: types.Place, units: int) -> int:
+        return mix(*self._memory.pages[place.space][place.index][:units])
 
     def _void(self, space: int) -> None:
         for page in self._memory.pages[space]:

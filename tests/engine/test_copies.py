@@ -6,7 +6,7 @@ import math
 
 from aqua_jax.control import types
 from aqua_jax.simulation import toy
-from tests.simulation import bench as benches
+from aqua_jax.simulation.fuzz import bench as benches
 
 
 def full_bench(faults: toy.ToyFaults) -> benches.Bench:

@@ -12,7 +12,7 @@ from aqua_jax.control import errors, tickets, types
 from aqua_jax.control.policies import base
 from aqua_jax.engine import engine, usage
 from aqua_jax.simulation import toy
-from tests.simulation import bench as benches
+from aqua_jax.simulation.fuzz import bench as benches
 
 
 def make(**fields: Any) -> benches.Bench:

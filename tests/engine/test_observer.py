@@ -6,7 +6,7 @@ from aqua_jax.control import copying, types
 from aqua_jax.control.policies import base
 from aqua_jax.engine import engine, observer
 from aqua_jax.simulation import toy
-from tests.simulation import bench as benches
+from aqua_jax.simulation.fuzz import bench as benches
 
 
 class Recorder(observer.Observer):

@@ -7,7 +7,7 @@ import pytest
 from aqua_jax.control.policies import base
 from aqua_jax.engine import usage
 from aqua_jax.simulation import toy
-from tests.simulation import bench as benches
+from aqua_jax.simulation.fuzz import bench as benches
 
 Use = usage.Use
 

@@ -10,8 +10,8 @@ import pytest
 from aqua_jax.control.policies import base
 from aqua_jax.experiments import calibration
 from aqua_jax.simulation import toy
+from aqua_jax.simulation.fuzz import bench
 from aqua_jax.workloads import generate, records, shaping
-from tests.simulation import bench
 
 CHUNK, STEP = 0.010, 0.004
 YOUNG = 512  # requests of a flood behind those in mid-life

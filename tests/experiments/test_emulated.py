@@ -9,7 +9,7 @@ from aqua_jax.control import tickets, types
 from aqua_jax.engine import engine
 from aqua_jax.experiments import away_reads, emulated
 from aqua_jax.simulation import toy
-from tests.simulation import bench
+from aqua_jax.simulation.fuzz import bench
 
 COST = emulated.StepCost(step=0.5, step_unit=0.01, prefill_unit=0.1)
 

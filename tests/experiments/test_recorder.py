@@ -10,8 +10,8 @@ import pytest
 from aqua_jax.control.policies import base
 from aqua_jax.experiments import away_reads, recorder
 from aqua_jax.simulation import toy
+from aqua_jax.simulation.fuzz import bench
 from aqua_jax.workloads import measure, records
-from tests.simulation import bench
 
 PAGE_BYTES = 100
 
@@ -149,13 +149,16 @@ def test_aborted_requests_wait_no_more_and_the_end_is_an_abort():
     assert measure.summarise(run.record)["finished"] == 0
 
 
-def test_the_gap_between_tenants_is_the_largest_difference_of_their_service():
+def test_tenants_that_wait_at_the_same_time_are_measured_against_each_other():
     run = Run(lanes=1, page_units=16, policy=base.PolicySettings(name="fcfs"))
-    first, second = (
+    taken = [
         run.submit(dataclasses.replace(toy.request([1] * 4, 200), tenant=name), tenant=name)
-        for name in ("first", "second")
-    )
+        for name in ("first", "first", "second", "second")
+    ]
     record = run.finish()
-    # The second waits until the first has had nearly everything.
-    assert 0.5 * first.service < record.service_gap_max <= first.service
-    assert second.service == first.service
+    # Until the second of the first runs both tenants have more than that; the second had nothing.
+    contended = record.fairness.contended
+    assert contended["second"].service == 0.0
+    assert 0.9 * taken[0].service < contended["first"].service <= taken[0].service
+    assert record.fairness.gap_max == contended["first"].service
+    assert contended["first"].seconds == contended["second"].seconds > 0

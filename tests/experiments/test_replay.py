@@ -11,9 +11,9 @@ import pytest
 from aqua_jax.control import errors
 from aqua_jax.experiments import away_reads, recorder, replay, settings, trial
 from aqua_jax.simulation import toy
+from aqua_jax.simulation.fuzz import bench
 from aqua_jax.workloads import records
 from tests.experiments import tiny
-from tests.simulation import bench
 
 WORKLOAD = settings.WorkloadSettings(
     requests=6, rate=2.0, prompt_scale=0.01, output_scale=0.1, prompt_max=24, output_max=40

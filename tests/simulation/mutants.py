@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from tests.simulation import bench, harness, scenarios
+from aqua_jax.simulation.fuzz import bench, harness, scenarios
 
 SEEDS_MAX = 600
 STEPS_MAX = 8000  # of a run: more is stuck

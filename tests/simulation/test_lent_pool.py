@@ -6,7 +6,7 @@ import collections
 import random
 
 from aqua_jax.control import lease_line, lease_types, leases, lending, sources
-from tests.simulation import bench, harness, scenarios
+from aqua_jax.simulation.fuzz import bench, harness, scenarios
 
 SEEDS = 60
 _BORROWER = "borrower"

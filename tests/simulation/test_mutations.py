@@ -29,7 +29,8 @@ from aqua_jax.control import (
 )
 from aqua_jax.engine import engine
 from aqua_jax.simulation import toy
-from tests.simulation import harness, mutants
+from aqua_jax.simulation.fuzz import verdict
+from tests.simulation import mutants
 
 # -- a page is handed out while something still touches it ---------------------------------------
 
@@ -379,7 +380,7 @@ def test_tokens_tell_of_a_page_handed_out_early(name: str, monkeypatch: mutants.
     monkeypatch.setattr(pages.PagePool, "check_integrity", lambda self: None)
     EARLY_PAGES[name](monkeypatch)
     assert any(
-        isinstance(error, harness.WrongTokensError) for error in mutants.failures(monkeypatch)
+        isinstance(error, verdict.WrongTokensError) for error in mutants.failures(monkeypatch)
     )
 
 

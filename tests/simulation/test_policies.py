@@ -22,7 +22,7 @@ from aqua_jax.control import admission, tickets, types
 from aqua_jax.control.policies import base, buffered, cfs, eevdf, fcfs, mlfq, registry, srpt, vtc
 from aqua_jax.engine import usage
 from aqua_jax.simulation import toy
-from tests.simulation import bench as benches
+from aqua_jax.simulation.fuzz import bench as benches
 
 FAIR = 8  # sessions_fair: small, so that bounds are soon reached
 LANES = 2

@@ -18,7 +18,7 @@ from aqua_jax.control import errors, types
 from aqua_jax.control.policies import base, cfs
 from aqua_jax.engine import streams
 from aqua_jax.simulation import toy
-from tests.simulation import bench as benches
+from aqua_jax.simulation.fuzz import bench as benches
 
 FAIR = 8  # sessions_fair: small, so that the bound is soon reached
 LEAD = 4.0  # of newcomers, in virtual time

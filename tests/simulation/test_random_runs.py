@@ -10,7 +10,7 @@ from __future__ import annotations
 import pytest
 
 from aqua_jax.simulation import toy
-from tests.simulation import harness, scenarios
+from aqua_jax.simulation.fuzz import harness, scenarios, verdict
 
 SEEDS = 400
 SEEDS_LONG = 20_000
@@ -45,7 +45,7 @@ REACHED = {
     "called back in use": 150,
     "called back in part": 150,
     **{f"move {tier}": 30 for tier in ("peer", "host")},
-    **{f"moving {where}": 20 for where in ("away", "arriving", "leaving", "attended")},
+    **{f"moving {where}": 10 for where in ("away", "arriving", "leaving", "attended")},
     "abort moving": 2,
     "died in use": 60,
     "died called back": 10,
@@ -82,12 +82,13 @@ def test_a_failing_seed_is_named_with_the_command_that_replays_it(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(toy, "expected_tokens", lambda request: [0] * request.steps_max)
-    with pytest.raises(harness.WrongTokensError) as caught:
+    with pytest.raises(verdict.WrongTokensError) as caught:
         harness.run_seeds([7])
-    assert caught.value.__notes__ == ["seed 7; replay: python -m tests.simulation.harness 7"]
+    command = "python -m aqua_jax.simulation.fuzz.harness 7"
+    assert caught.value.__notes__ == [f"seed 7; replay: {command}"]
 
 
-def assert_reached(report: harness.Report, seeds: int) -> None:
+def assert_reached(report: verdict.Report, seeds: int) -> None:
     rare = {
         what: (report.counts[what], least)
         for what, least in REACHED.items()

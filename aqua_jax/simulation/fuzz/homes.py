@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import random
 
 from aqua_jax.control import pages, spare
-from tests.simulation import bench as benches
+from aqua_jax.simulation.fuzz import bench as benches
+from aqua_jax.simulation.fuzz import draws, verdict
 
 FIRST_SPACE = 10
 _SPACES = 2  # few, so that they are used again
@@ -46,28 +46,28 @@ class Loan:
 
 def draw(seed: int, until: float) -> tuple[Loan, ...]:
     """Loans in the first `until` seconds; none for half of the seeds."""
-    rng = random.Random(f"{seed}/homes")
-    if rng.random() < 0.4:
+    rng = draws.Draws(seed, "homes")
+    if rng.chance(0.4):
         return ()
-    return tuple(_draw_loan(rng, until) for _ in range(rng.randint(2, 8)))
+    return tuple(_draw_loan(rng, until) for _ in range(rng.between(2, 8)))
 
 
-def _draw_loan(rng: random.Random, until: float) -> Loan:
-    slots = rng.randint(2, 24)
+def _draw_loan(rng: draws.Draws, until: float) -> Loan:
+    slots = rng.between(2, 24)
     turns = [
         Turn(
-            at=rng.uniform(0, 0.5) * until if rng.random() < 0.5 else 0.0,
-            in_use=rng.randint(0, slots),
-            slots=0 if rng.random() < 0.3 else rng.randint(1, slots),
-            waits_seconds=rng.choice([0.0, 0.005, 0.1, 10.0]),
-            copying=rng.random() < 0.4,
+            at=rng.within(0, 0.5) * until if rng.chance(0.5) else 0.0,
+            in_use=rng.between(0, slots),
+            slots=0 if rng.chance(0.3) else rng.between(1, slots),
+            waits_seconds=rng.one_of([0.0, 0.005, 0.1, 10.0]),
+            copying=rng.chance(0.4),
         )
-        for _ in range(rng.randint(0, 4))
+        for _ in range(rng.between(0, 4))
     ]
     return Loan(
-        at=rng.uniform(0, 0.5) * until if rng.random() < 0.5 else 0.0,
+        at=rng.within(0, 0.5) * until if rng.chance(0.5) else 0.0,
         slots=slots,
-        unit_slots=rng.choice([1, 1, 2, 3]),
+        unit_slots=rng.one_of([1, 1, 2, 3]),
         turns=tuple(turns),
     )
 
@@ -117,12 +117,17 @@ class Lenders:
         )
         homeless = late and not memory.copies_in_flight and memory.relocation.homeless()
         self._steps_homeless = self._steps_homeless + 1 if homeless else 0
-        assert self._steps_homeless < _STEPS_HOMELESS_MAX, self._bench.describe()
+        verdict.promise(
+            self._steps_homeless < _STEPS_HOMELESS_MAX,
+            f"pages that may not wait have no home: {self._bench.describe()}",
+        )
 
     def check_end(self) -> None:
         """Whatever was called back has come back."""
         for tier in self._slots.tiers:
-            assert tier.slots.called_count == 0, self._bench.describe()
+            verdict.promise(
+                tier.slots.called_count == 0, f"called back, still there: {self._bench.describe()}"
+            )
 
     def _lend(self, loan: Loan, space: int) -> None:
         self._generation += 1

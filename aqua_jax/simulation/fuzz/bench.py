@@ -1,21 +1,21 @@
 """The production controller and engine over toy devices, as a scenario describes them.
 
 Knows: how to put the parts together, and to check integrity after each step.
-Does not know: who the clients are in time (`harness.py`), what is random (`scenarios.py`).
+Does not know: who the clients are in time (`crowd.py`), what is random (`scenarios.py`).
 """
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import controller, holdings, pages, residency, spare, types
 from aqua_jax.control.policies import base, registry
-from aqua_jax.engine import engine
+from aqua_jax.engine import engine, protocols
 from aqua_jax.simulation import toy
-from tests.simulation import leased
+from aqua_jax.simulation.fuzz import leased, verdict
 
 DEVICE = 0
 TIER_NAMES = ("peer", "host")
@@ -59,15 +59,23 @@ class Scenario:
     lease: leased.Lease | None = None
     drain_at: float | None = None
     drain_seconds: float = 0.0
+    is_punctual: bool = True  # nothing keeps the engine's thread from its turns
 
 
 class Bench:
     """A controller and an engine over toy devices, as a scenario describes them."""
 
-    def __init__(self, scenario: Scenario) -> None:
+    def __init__(
+        self,
+        scenario: Scenario,
+        *,
+        clock: clocks.Clock | None = None,
+        parties: Callable[[Bench], Sequence[protocols.Party]] | None = None,
+    ) -> None:
+        """clock: default one of its own. parties: to leases, of the bench as far as it is made."""
         spaces = {DEVICE: scenario.pool_pages}
         spaces |= dict(enumerate(scenario.tier_pages, 1))
-        self.clock = clocks.VirtualClock()
+        self.clock = clock or clocks.VirtualClock()
         self.memory = toy.ToyMemory(spaces, scenario.page_units)
         self.runner = toy.ToyRunner(
             self.memory,
@@ -81,16 +89,18 @@ class Bench:
             self.memory, self.clock, page_seconds=scenario.page_seconds, faults=scenario.faults
         )
         self.controller = make_controller(scenario, self.runner)
+        joined = list(parties(self)) if parties else []
         self.leased: leased.Scene | None = None
         if scenario.lease is not None:
             self.leased = leased.Scene(scenario.lease, self.controller, self.memory, self.clock)
+            joined.append(self.leased.borrower)
         self.engine = engine.Engine(
             self.controller,
             self.mover,
             self.runner,
             self.clock,
             settings=engine.EngineSettings(stream_tokens_max=scenario.stream_tokens_max),
-            parties=[self.leased.borrower] if self.leased else (),
+            parties=joined,
         )
 
     @property
@@ -115,7 +125,7 @@ class Bench:
             if done():
                 return
             self.step()
-        raise AssertionError(f"not done after {steps_max} steps: {self.describe()}")
+        raise verdict.BrokenPromiseError(f"not done after {steps_max} steps: {self.describe()}")
 
     def describe(self) -> str:
         """Where the sessions stand and what is free."""
@@ -124,10 +134,10 @@ class Bench:
 
     def check_all_free(self) -> None:
         """Nothing is in flight, every page and slot is FREE."""
-        assert self.engine.idle, self.describe()
+        verdict.promise(self.engine.idle, f"not idle: {self.describe()}")
         self.engine.check_integrity()
         for pool in self.pools:
-            assert pool.free_count == pool.capacity, self.describe()
+            verdict.promise(pool.free_count == pool.capacity, f"a page leaks: {self.describe()}")
 
 
 def make_controller(scenario: Scenario, runner: toy.ToyRunner) -> controller.Controller:

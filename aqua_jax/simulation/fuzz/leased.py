@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import heapq
-import itertools
-import random
 
 from aqua_jax.control import borrowing, controller, lease_line, lease_types, leases, ranges
 from aqua_jax.control import clock as clocks
 from aqua_jax.simulation import toy
+from aqua_jax.simulation.fuzz import draws, line, verdict
 
 _SPACES = range(20, 23)
 _LEDGER_SILENCE_SECONDS, _SILENCE_SECONDS = 0.3, 0.1  # between them: the longest copy
@@ -46,67 +44,29 @@ class Lease:
 
 def draw(seed: int, until: float) -> Lease | None:
     """A lease for some of the seeds; what happens to it falls into the first `until` seconds."""
-    rng = random.Random(f"{seed}/lease")
-    if rng.random() < 0.3:
+    rng = draws.Draws(seed, "lease")
+    if rng.chance(0.3):
         return None
 
     def times(most: int) -> tuple[float, ...]:
-        return tuple(sorted(rng.uniform(0, until) for _ in range(rng.randint(0, most))))
+        return tuple(sorted(rng.within(0, until) for _ in range(rng.between(0, most))))
 
-    units = rng.randint(1, 8)
+    units = rng.between(1, 8)
     return Lease(
         seed=seed,
         units=units,
-        unit_slots=rng.choice([1, 2, 3]),
-        ahead_slots=rng.randint(1, 12),
-        lose=rng.choice([0.0, 0.2]),
-        repeat=rng.choice([0.0, 0.3]),
-        delay_seconds=rng.choice([0.0, 0.001, 0.01]),
+        unit_slots=rng.one_of([1, 2, 3]),
+        ahead_slots=rng.between(1, 12),
+        lose=rng.one_of([0.0, 0.2]),
+        repeat=rng.one_of([0.0, 0.3]),
+        delay_seconds=rng.one_of([0.0, 0.001, 0.01]),
         reclaims=tuple(
-            (at, rng.randint(1, units), rng.choice([0.001, 0.02, 0.5])) for at in times(4)
+            (at, rng.between(1, units), rng.one_of([0.001, 0.02, 0.5])) for at in times(4)
         ),
         restarts_at=times(1),
-        dies_in_use=tuple(rng.randint(0, 6) for _ in range(rng.choice([0, 0, 1]))),
-        silent=(rng.randint(0, 6), rng.choice([0.0, 0.4, 1.0])),
+        dies_in_use=tuple(rng.between(0, 6) for _ in range(rng.one_of([0, 0, 1]))),
+        silent=(rng.between(0, 6), rng.one_of([0.0, 0.4, 1.0])),
     )
-
-
-class BadLine:
-    """A port to the ledger that loses, repeats and delays, each way."""
-
-    def __init__(self, lease: Lease, scene: Scene) -> None:
-        self._lease = lease
-        self._scene = scene
-        self._rng = random.Random(lease.seed)
-        self._order = itertools.count()
-        self._asks: list[tuple[float, int, lease_line.Ask]] = []
-        self._answers: list[tuple[float, int, lease_line.Answer]] = []
-
-    def send(self, ask: lease_line.Ask, now: float) -> None:
-        self._carry(self._asks, ask, now)
-        self._deliver(now)
-
-    def poll(self, now: float) -> list[lease_line.Answer]:
-        self._deliver(now)
-        come = []
-        while self._answers and self._answers[0][0] <= now:
-            come.append(heapq.heappop(self._answers)[2])
-        return come
-
-    def _deliver(self, now: float) -> None:
-        while self._asks and self._asks[0][0] <= now:
-            ask = heapq.heappop(self._asks)[2]
-            answer = lease_line.answer(self._scene.ledger, ask, now)
-            self._scene.counts["refusals"] += answer.error is not None
-            self._carry(self._answers, answer, now)
-
-    def _carry(self, queue: list, message: lease_line.Ask | lease_line.Answer, now: float) -> None:
-        for _ in range(1 + (self._rng.random() < self._lease.repeat)):
-            if self._rng.random() < self._lease.lose or now < self._scene.silent_until:
-                self._scene.counts["lost messages"] += 1
-                continue
-            at = now + self._rng.random() * self._lease.delay_seconds
-            heapq.heappush(queue, (at, next(self._order), message))
 
 
 class Scene:
@@ -129,17 +89,20 @@ class Scene:
         self._clock = clock
         self._reclaims = collections.deque(lease.reclaims)
         self._slots = owner.memory.slots
-        self.silent_until = 0.0
         self._silent = [lease.silent]
         self._dies_in_use = collections.deque(lease.dies_in_use)
         self._restarts_at = collections.deque(lease.restarts_at)
         self._life = self._requests = 0
         self._units: dict[int, list[list[int]]] = {}  # unit -> its pages
         self._join(0.0)
+        faults = line.LineFaults(
+            seed=lease.seed, lose=lease.lose, repeat=lease.repeat, delay_seconds=lease.delay_seconds
+        )
+        self._line = line.BadLine(faults, clock, self._answer, self.counts)
         self.borrower = borrowing.Borrower(
             _BORROWER,
             owner,
-            BadLine(lease, self),
+            self._line,
             settings=borrowing.BorrowerSettings(
                 unit_slots=lease.unit_slots,
                 spaces=_SPACES,
@@ -171,6 +134,9 @@ class Scene:
     def close(self, space: int) -> None:
         self._memory.add(space, len(self._memory.pages[space]))
 
+    def _answer(self, ask: lease_line.Ask) -> lease_line.Answer:
+        return lease_line.answer(self.ledger, ask, self._clock.now())
+
     # -- the lender --------------------------------------------------------------------------
 
     def step(self) -> None:
@@ -183,7 +149,8 @@ class Scene:
             self.counts["ledger restarts"] += 1
         in_use = sum(t.slots.used_count for t in self._slots.tiers if not t.is_fixed)
         if self._silent and self._silent[0][0] <= in_use:
-            self.silent_until = now + self._silent.pop()[1]
+            until = now + self._silent.pop()[1]
+            self._line.ask_until = self._line.answer_until = until
         if self._dies_in_use and self._dies_in_use[0] <= in_use:
             self._dies_in_use.popleft()
             self._join(now)
@@ -231,7 +198,9 @@ class Scene:
         """Every reclaim was met, or is not due yet, or was reported."""
         now = self._clock.now()
         for one in self.ledger.reclaim_status(_LENDER):
-            assert one.deadline >= now or one.id in self.overdue, one
+            verdict.promise(
+                one.deadline >= now or one.id in self.overdue, f"nobody was told of {one}"
+            )
 
     def _join(self, now: float) -> None:
         """The lender starts anew, with memory of its own; what it had lent is void."""
