@@ -154,6 +154,11 @@ class BatchSource:
         self._reserved_count = 0
         self.lent: ranges.Ranges = ()
 
+    @property
+    def away_count(self) -> int:
+        """Units that are not its own: RESERVED or LENT."""
+        return self._reserved_count + ranges.count(self.lent)
+
     def inform(self, free_bytes: int) -> None:
         """What a batch of the present size leaves free, lent units counted as free."""
         self.free_bytes = free_bytes

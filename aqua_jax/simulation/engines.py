@@ -8,10 +8,11 @@ production engine; runner, mover and clock are all that is simulated.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from aqua_jax.control import clock as clocks
+from aqua_jax.control import controller as controllers
 from aqua_jax.control import errors, slices, types
 from aqua_jax.control.policies import base
 from aqua_jax.engine import assemble, protocols
@@ -24,6 +25,7 @@ from aqua_jax.simulation import runner as runners
 _RUN_NS = 2_000  # one more copy behind another: an assumption, of what the host takes to ask for it
 
 AwayReads = Callable[[types.Batch], Mapping[int, int]]
+Parties = Callable[[controllers.Controller, network.SimulatedMover], Sequence[protocols.Party]]
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -145,10 +147,12 @@ def make(
     *,
     tiers: Mapping[str, Tier],
     observer: observers.Observer | None = None,
+    parties: Parties | None = None,
 ) -> Simulated:
     """The engine. tiers: name -> memory, nearest first; their spaces are 1, 2, ... in order.
 
-    Raises ConfigError when the model does not fit, by how much.
+    parties: makes the engine's sides of leases. Raises ConfigError when the model does not fit,
+    by how much.
     """
     spaces = {name: space for space, name in enumerate(tiers, 1)}
     stream = streams.Stream()
@@ -165,13 +169,15 @@ def make(
     for name, tier in tiers.items():
         routes[runner.space, spaces[name]] = tier.out
         routes[spaces[name], runner.space] = tier.into
+    mover = _mover(clock, over, spec, stream, routes)
     engine = engines.Engine(
         controller,
-        _mover(clock, over, spec, stream, routes),
+        mover,
         runner,
         clock,
         settings=engines.EngineSettings(ahead_seconds=spec.ahead_seconds),
         observer=observer,
+        parties=_make_parties(parties, controller, mover),
     )
     return Simulated(engine, runner)
 
@@ -232,9 +238,24 @@ def _mover(
     spec: TextEngine,
     stream: streams.Stream,
     routes: Mapping[tuple[int, int], network.Route],
-) -> protocols.Mover:
+) -> network.SimulatedMover | in_line.InLineMover:
     if spec.overlaps:
         return network.SimulatedMover(clock, over, routes=routes, page_bytes=spec.page_bytes)
     return in_line.InLineMover(
         clock, over, stream=stream, routes=routes, page_bytes=spec.page_bytes
     )
+
+
+def _make_parties(
+    parties: Parties | None,
+    controller: controllers.Controller,
+    mover: network.SimulatedMover | in_line.InLineMover,
+) -> Sequence[protocols.Party]:
+    if parties is None:
+        return ()
+    if not isinstance(mover, network.SimulatedMover):
+        raise errors.ConfigError(
+            "an engine that borrows or lends has copies in line with slices: set overlaps, whose"
+            " routes come and go with leases"
+        )
+    return parties(controller, mover)
