@@ -44,7 +44,8 @@ def best_swept(report: Mapping[str, Any]) -> str:
             ratio = _p99_ratio(arms, arm)
             if ratio is not None:
                 products[arm] = products.get(arm, 1.0) * ratio
-    return max(products, key=lambda arm: products[arm], default="")
+    # Of equals the last: arms are named from the plain to the elaborate.
+    return max(reversed(products), key=lambda arm: products[arm], default="")
 
 
 def _swept(report: Mapping[str, Any]) -> str:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import itertools
 
 import pytest
 
+from aqua_jax.control import types
 from aqua_jax.control.policies import base
 from aqua_jax.experiments import away_reads, recorder
 from aqua_jax.simulation import toy
@@ -162,3 +164,31 @@ def test_tenants_that_wait_at_the_same_time_are_measured_against_each_other():
     assert 0.9 * taken[0].service < contended["first"].service <= taken[0].service
     assert record.fairness.gap_max == contended["first"].service
     assert contended["first"].seconds == contended["second"].seconds > 0
+
+
+def test_what_has_ended_leaves_its_record_alone():
+    """No session, no sample and no span of it, however many there were."""
+    made = bench.Bench(bench.Scenario(pool_pages=9, policy=base.PolicySettings(quantum_tokens=1)))
+    record = records.RunRecord("arm", "simulated")
+    keeper = recorder.Recorder(
+        record, PAGE_BYTES, away_reads.AwayReads(), sample_seconds=0.001, keeps_timeline=False
+    )
+    made.engine.observer = keeper
+    keeper.begin(made.engine)
+    for n in range(40):
+        taken = records.RequestRecord(id=n, tenant="", prompt_tokens=0, scheduled_at=0.0)
+        stream = made.engine.submit(toy.request([n] * 6, 12), sink=keeper.sink(taken))
+        keeper.admitted(taken, stream.id)
+    samples = 0
+    while not made.engine.idle:
+        made.step()
+        samples += keeper.sample() is not None
+    assert samples > 10
+    assert keeper.finished == 40
+    assert record.samples == []
+    assert record.spans == []
+    assert all(request.preemptions and request.service for request in record.requests)
+    held = gc.get_referents(*vars(keeper).values())
+    assert not [thing for thing in held if isinstance(thing, types.Session)]
+    # Ids are kept as numbers of 4 bytes.
+    assert {request.token_ids.itemsize for request in record.requests} == {4}

@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import os
+import pathlib
+import subprocess
+import sys
 
 import pytest
 
 from aqua_jax.control import errors
 from aqua_jax.experiments import overrides, replay, simulated
 from tests.experiments import imagined
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def job(name: str = "cfs_peer", *, keeps_record: bool = False, **changes) -> simulated.Job:
@@ -86,3 +92,27 @@ def test_a_session_larger_than_the_pool_is_attended_away():
 def test_an_arm_that_cannot_be_put_together_is_named(change, message):
     with pytest.raises(errors.ConfigError, match=message):
         simulated.check(overrides.arm(imagined.experiment(**change), "cfs_peer"), "cfs_peer")
+
+
+PROGRAM = """
+import hashlib
+from tests.experiments import test_simulated
+done = test_simulated.run(test_simulated.job(workload__tenants=3))
+print(hashlib.sha256(repr((done.summary, done.tenants)).encode()).hexdigest())
+"""
+
+
+def test_figures_do_not_depend_on_the_order_of_sets_of_names():
+    """Which Python draws anew in each process."""
+    digests = set()
+    for seed in ("1", "2"):
+        ended = subprocess.run(
+            [sys.executable, "-c", PROGRAM],
+            cwd=ROOT,
+            env=os.environ | {"PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        digests.add(ended.stdout)
+    assert len(digests) == 1
