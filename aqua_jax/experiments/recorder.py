@@ -46,7 +46,7 @@ class Recorder(observer.Observer):
         self._sample_seconds = sample_seconds
         self._keeps_timeline = keeps_timeline
         self._sampled_at = -sample_seconds
-        self._service: dict[str, float] = {}  # by tenant
+        self._unfinished: dict[str, int] = {}  # requests, by tenant
         self._attended: dict[int, int] = {}  # pages read in place, by space
         self._admitted: dict[int, records.RequestRecord] = {}  # by the session's id
         self._sessions: dict[int, types.Session] = {}  # that ran and have not ended, by request
@@ -64,6 +64,7 @@ class Recorder(observer.Observer):
         """What the engine calls with the tokens of a request."""
         self.record.requests.append(request)
         self._waiting_first += 1
+        self._unfinished[request.tenant] = self._unfinished.get(request.tenant, 0) + 1
         token_ids = array.array("i")
         request.token_ids = token_ids
 
@@ -77,6 +78,7 @@ class Recorder(observer.Observer):
                 request.reason, request.ended_at = reason, at - self._start
                 self._waiting_first -= request.first_token_at is None
                 self.finished += request.finished
+                self._unfinished[request.tenant] -= 1
                 self._settle(request)
 
         return take
@@ -106,7 +108,6 @@ class Recorder(observer.Observer):
         )
         if self._keeps_timeline:
             self.record.samples.append(sample)
-        self._note_gap(engine)
         return sample
 
     def slice_done(
@@ -121,12 +122,10 @@ class Recorder(observer.Observer):
         if chunks:
             self.record.prefill_seconds += seconds * (prefill / (prefill + steps) if steps else 1.0)
         for plan in batch.lanes:
-            tenant = plan.session.request.tenant
             request = self._admitted.get(plan.session.id)
             if request is not None:  # else it has ended
                 self._sessions[request.id] = plan.session
-            service = self._engine.controller.policy.service(plan.prefill, plan.steps)
-            self._service[tenant] = self._service.get(tenant, 0.0) + service
+        self._note_tenants(self._engine, batch, finished_at)
         for space, pages in self._reads.count(batch).items():
             self._attended[space] = self._attended.get(space, 0) + pages
         args = {"lanes": len(batch.lanes), "prefill": batch.prefill_units, "steps": batch.steps}
@@ -182,14 +181,19 @@ class Recorder(observer.Observer):
             request.service, request.preemptions = session.service, session.preemptions
             del self._admitted[session.id]
 
-    def _note_gap(self, engine: engines.Engine) -> None:
-        """The largest gap in service between tenants that both want the device."""
-        wanting = {session.request.tenant for session in engine.controller.sessions.values()}
-        service = [self._service.get(tenant, 0.0) for tenant in wanting]
-        if len(service) > 1:
-            self.record.service_gap_max = max(
-                self.record.service_gap_max, max(service) - min(service)
-            )
+    def _note_tenants(self, engine: engines.Engine, batch: types.Batch, finished_at: float) -> None:
+        """What the slice gave to each tenant, and who has more requests than ran in it."""
+        if len(self._unfinished) < 2:
+            return
+        served: dict[str, float] = {}
+        lanes: dict[str, int] = {}
+        for plan in batch.lanes:
+            tenant = plan.session.request.tenant
+            service = engine.controller.policy.service(plan.prefill, plan.steps)
+            served[tenant] = served.get(tenant, 0.0) + service
+            lanes[tenant] = lanes.get(tenant, 0) + 1
+        backlogged = [t for t, count in self._unfinished.items() if count > lanes.get(t, 0)]
+        self.record.fairness.note(finished_at - self._start, served, backlogged)
 
     def _span(
         self, track: str, name: str, started_at: float, at: float, args: dict[str, Any]

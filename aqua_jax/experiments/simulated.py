@@ -17,7 +17,7 @@ from aqua_jax.engine import observer
 from aqua_jax.experiments import away_reads, recorder, replay, simulated_settings
 from aqua_jax.simulation import engines, hardware, network, shapes
 from aqua_jax.simulation import runner as runners
-from aqua_jax.workloads import measure, records
+from aqua_jax.workloads import fairness, measure, records
 
 
 class Job(NamedTuple):
@@ -49,7 +49,11 @@ class Done(NamedTuple):
 def run(job: Job, stopped: Callable[[], bool]) -> Done:
     """Runs the job until all requests are done, or `stopped()`: then it is marked interrupted."""
     arm = job.settings
-    record = records.RunRecord(arm=job.arm, evidence="simulated")
+    record = records.RunRecord(
+        arm=job.arm,
+        evidence="simulated",
+        fairness=fairness.Fairness(arm.policy.tenant_weights),
+    )
     keeper = recorder.Recorder(
         record,
         spec_of(arm).page_bytes,

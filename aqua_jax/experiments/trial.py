@@ -23,7 +23,7 @@ from aqua_jax.experiments import (
     replay,
     settings,
 )
-from aqua_jax.workloads import live, measure, records, report, shaping
+from aqua_jax.workloads import fairness, live, measure, records, report, shaping
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -107,7 +107,11 @@ class Trial:
     ) -> records.RunRecord:
         drawn = self._drawn
         wanted = replay.requests(drawn, arm.workload, vocab_size=shared.vocab_size)
-        record = records.RunRecord(arm=name, evidence=arm.evidence)
+        record = records.RunRecord(
+            arm=name,
+            evidence=arm.evidence,
+            fairness=fairness.Fairness(arm.policy.tenant_weights),
+        )
         keeper = recorder.Recorder(record, shared.runner.page_bytes, shared.away_reads(arm))
         running = shared.start(arm, keeper)
         engine = running.engine

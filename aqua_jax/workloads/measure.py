@@ -49,8 +49,8 @@ def summarise(record: records.RunRecord) -> dict[str, Any]:
         "device_idle_fraction": ratio(record.idle_seconds, record.busy_window_seconds),
         "controller_seconds": _controller_seconds(record),
         "fairness": {
-            "jain": jain(_service_rates(record.requests, intervals)),
-            "service_gap_max": record.service_gap_max,
+            "jain": jain(_service_rates(record, intervals)),
+            "service_gap_max": record.fairness.gap_max,
         },
         "token_ids_sha256": token_ids_sha256(finished),
     }
@@ -245,18 +245,17 @@ def _paged_bytes(record: records.RunRecord) -> dict[str, Any]:
 
 
 def _service_rates(
-    requests: Sequence[records.RequestRecord], intervals: Sequence[tuple[float, float]]
+    record: records.RunRecord, intervals: Sequence[tuple[float, float]]
 ) -> list[float]:
-    """Service a second, of each tenant while it had an unfinished request, else of each request."""
-    several = len({request.tenant for request in requests}) > 1
-    services: dict[str | int, float] = {}
-    unfinished: dict[str | int, list[tuple[float, float]]] = {}
-    for index, (request, interval) in enumerate(zip(requests, intervals, strict=True)):
-        key = request.tenant if several else index
-        services[key] = services.get(key, 0.0) + request.service
-        unfinished.setdefault(key, []).append(interval)
-    seconds = {key: union_seconds(spans) for key, spans in unfinished.items()}
-    return [services[key] / seconds[key] for key in services if seconds[key] > 0]
+    """Service a second: of each tenant while it competed with another, else of each request."""
+    if len({request.tenant for request in record.requests}) > 1:
+        contended = record.fairness.contended.values()
+        return [tenant.service / tenant.seconds for tenant in contended if tenant.seconds > 0]
+    return [
+        request.service / (end - start)
+        for request, (start, end) in zip(record.requests, intervals, strict=True)
+        if end > start
+    ]
 
 
 def _group_by_tenant(

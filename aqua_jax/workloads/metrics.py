@@ -99,13 +99,15 @@ ARM: Mapping[str, Metric] = {
         "Jain's index",
         "index",
         "evenness of service rates, (sum x)^2 / (n sum x^2); x is the weighted service of a "
-        "tenant over the seconds in which it had an unfinished request, or, with one tenant, of "
-        "a request over its seconds in the system; 1 is perfectly even, 1/n is one takes all",
+        "tenant, over its weight, a second in which it and another tenant were backlogged (more "
+        "unfinished requests than ran), or, with one tenant, of a request over its seconds in the "
+        "system; 1 is perfectly even, 1/n is one takes all",
     ),
     "fairness.service_gap_max": Metric(
         "Largest service gap",
         "weighted tokens",
-        "largest difference of weighted service among tenants waiting at the same time",
+        "largest difference between two tenants, of weighted service over weight, in any period "
+        "throughout which both were backlogged",
     ),
     "token_ids_sha256": Metric(
         "Token ids",

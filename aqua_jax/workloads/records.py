@@ -6,6 +6,8 @@ import array
 import dataclasses
 from collections.abc import MutableSequence, Sequence
 
+from aqua_jax.workloads import fairness as fairnesses
+
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Arrival:
@@ -108,6 +110,8 @@ class RunRecord:
     wasted_bytes: int = 0
     mover_errors: int = 0
     capacity_pages: dict[str, int] = dataclasses.field(default_factory=dict)
-    service_gap_max: float = 0.0  # largest difference of weighted service among backlogged tenants
+    fairness: fairnesses.Fairness = dataclasses.field(
+        default_factory=lambda: fairnesses.Fairness({})
+    )
     programs: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
     interrupted: bool = False

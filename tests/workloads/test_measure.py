@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aqua_jax.workloads import measure, records
+from aqua_jax.workloads import fairness, measure, records
 from tests.workloads import synthetic
 
 
@@ -43,7 +43,7 @@ def test_a_run_computed_by_hand():
         device_seconds=5.0,
         paged_bytes={"out": {"peer": 40}, "in": {"disk": 5}},
         wasted_bytes=9,
-        service_gap_max=3.5,
+        fairness=fairness.Fairness({}, gap_max=3.5),
     )
     assert measure.summarise(record) == {
         "requests": 5,
@@ -116,18 +116,21 @@ def test_tenants_are_measured_apart_and_only_when_there_are_several():
     assert measure.summarise_tenants(synthetic.run("a")) == {}
 
 
-def test_fairness_compares_tenants_over_their_own_backlogged_seconds():
+def test_fairness_compares_tenants_over_the_seconds_in_which_they_competed():
     record = records.RunRecord(arm="a", evidence="measured")
     record.requests = [
-        # x: 6 of service in the 3 s [0, 3], from requests that overlap; y: 2 in [0, 1] and [5, 6].
-        synthetic.request(0, ended_at=2, tenant="x", service=4.0),
-        synthetic.request(1, scheduled_at=1, ended_at=3, tenant="x", service=2.0),
-        synthetic.request(2, ended_at=1, tenant="y", service=1.0),
-        synthetic.request(3, scheduled_at=5, ended_at=6, tenant="y", service=1.0),
+        synthetic.request(id, ended_at=10, tenant=tenant, service=100.0)
+        for id, tenant in enumerate("xyz")
     ]
+    record.fairness.contended = {  # z never waited beside another
+        "x": fairness.Contended(seconds=3.0, service=6.0),
+        "y": fairness.Contended(seconds=2.0, service=2.0),
+    }
     assert measure.summarise(record)["fairness"]["jain"] == pytest.approx(
         (2 + 1) ** 2 / (2 * (2**2 + 1**2))
     )
+    record.fairness.contended = {}
+    assert measure.summarise(record)["fairness"]["jain"] is None
 
 
 def test_emulation_is_valid_up_to_one_late_in_a_hundred():
