@@ -28,7 +28,9 @@ of its tenant: every session makes progress under any arrival process.
 
 A running session may be displaced, by one before it in this order, once its
 quantum is spent: weighted tokens since it got its lane, anew from the end of
-its prefill. Near prefill saturation newcomers' prefill would starve decoding,
+its prefill. One before which no newcomer can come any more keeps it whole, also
+from newcomers: in a long overload such ones of all tenants stand close
+together, and would take turns at a few tokens each. Near prefill saturation newcomers' prefill would starve decoding,
 so the quantum grows with the share of prefill in recent service, to eight
 times at most.
 """
@@ -81,10 +83,10 @@ class Tenants:
         for session in sessions:
             yield (vtime, *self.key(session))
 
-    def place_of_newcomers(self, session: types.Session) -> float:
-        """Where one that came to the session's tenant now would stand at best."""
+    def stands_ahead(self, session: types.Session) -> bool:
+        """Whether it stands before all that may yet come to its tenant."""
         floor = self.named[session.request.tenant].floor
-        return floor - self.settings.newcomer_lead_tokens
+        return self.key(session)[0] <= floor - self.settings.newcomer_lead_tokens
 
     def arrive(self, session: types.Session) -> Tenant:
         """Its tenant, lifted if this is its only session."""
@@ -167,11 +169,13 @@ class Cfs:
     def may_displace(self, waiting: types.Session, running: types.Session) -> bool:
         """True once the running one's quantum is spent.
 
-        A part of it for a newcomer, and for whoever stands where newcomers no longer overtake.
+        A part of it for a newcomer, and for whoever stands where newcomers no longer overtake;
+        but who stands there itself keeps its quantum: such ones would take turns without end.
         """
         tenants = self.groups
-        ahead = tenants.key(waiting)[0] <= tenants.place_of_newcomers(waiting)
-        enough = self.displaced_from if (waiting.fresh or ahead) and not running.fresh else 1.0
+        soon = waiting.fresh or tenants.stands_ahead(waiting)
+        keeps = running.fresh or tenants.stands_ahead(running)
+        enough = self.displaced_from if soon and not keeps else 1.0
         return self.quantum_used(running) >= enough and self.key(waiting) < self.key(running)
 
     def quantum_used(self, running: types.Session) -> float:

@@ -130,6 +130,33 @@ def test_the_lead_of_newcomers_is_bounded() -> None:
     assert policy.key(waiting) < policy.key(newcomer)
 
 
+def test_who_stands_before_all_newcomers_waits_less_for_one_who_does_not() -> None:
+    policy = make(quantum_tokens=64, newcomer_quantum_tokens=4, newcomer_lead_tokens=100.0)
+    waiting, running = session(1), session(2)
+    policy.arrive(waiting, 0.0)
+    policy.arrive(running, 0.0)
+    policy.charge(running, 0, 8)
+    policy.groups.named[""].floor = 100.0
+    assert policy.may_displace(waiting, running)
+    policy.groups.named[""].floor = 108.0  # newcomers overtake neither
+    assert not policy.may_displace(waiting, running)
+    policy.charge(running, 0, 56)
+    assert policy.may_displace(waiting, running)
+
+
+def test_tenants_at_the_same_place_give_way_to_each_other_by_whole_quanta() -> None:
+    policy = make(quantum_tokens=64, newcomer_quantum_tokens=4, newcomer_lead_tokens=100.0)
+    waiting, running = session(1, tenant="a"), session(2, tenant="b")
+    for one in (waiting, running):
+        policy.arrive(one, 0.0)
+        policy.groups.named[one.request.tenant].floor = 1000.0
+    policy.charge(running, 0, 4)
+    assert policy.key(waiting) < policy.key(running)
+    assert not policy.may_displace(waiting, running)
+    policy.groups.named["b"].floor = 0.0  # newcomers of b would go before it
+    assert policy.may_displace(waiting, running)
+
+
 def test_a_prefill_has_a_quantum_of_its_own() -> None:
     policy = make(quantum_tokens=2, prefill_quantum_tokens=100)
     running = session(1)
