@@ -2,8 +2,9 @@
 
 The flag door. Every setting of the config can be changed: `--config.key=value`,
 e.g. `--config.arms=fcfs,cfs_peer --config.policy.quantum_tokens=16`. The report
-goes to the workdir. Exit codes: 0 done, 2 wrong input (one line says what),
-130 interrupted (with the report of what had begun, where an arm had).
+goes to the workdir. Exit codes: 0 done, 1 a promise was broken in a random run
+(`configs/fuzz.py`: its seed and the command that replays it are printed), 2 wrong
+input (one line says what), 130 interrupted (with the report of what had begun, where an arm had).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from aqua_jax.control import errors
 from aqua_jax.experiments import (
     benchmark,
     config_file,
+    fuzzing,
     link_checks,
     machine,
     manual,
@@ -47,6 +49,7 @@ from aqua_jax.workloads import live, measure, report, runs_view, tables
 
 _T = TypeVar("_T")
 
+_BROKEN = 1
 _WRONG_INPUT = 2
 _INTERRUPTED = 130
 _HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
@@ -227,6 +230,37 @@ def _simulate(
     return _INTERRUPTED if result.interrupted else 0
 
 
+def _fuzz(
+    one: fuzzing.Fuzz,
+    workdir: pathlib.Path,
+    console: rich.console.Console,
+    stop: _Stop,
+    *,
+    replay: str,
+) -> int:
+    """Random runs; the first that breaks a promise is named. replay: the command but its seeds."""
+
+    def on_done(done: fuzzing.Done) -> None:
+        view.ended(done.name, done.text)
+
+    with stop.gently(), runs_view.RunsView(len(one.batches), console=console) as view:
+        result = fuzzing.run(one, on_done=on_done, stopped=stop)
+    failure = result.failure
+    if failure is not None:
+        command = f"{replay} --config.first_seed={failure.seed} --config.seeds=1"
+        text = f"\nseed {failure.seed} fails: {failure.what}\nreplay: {command}"
+        for line in (failure.trace, text):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
+    else:
+        console.print(f"{result.seeds} seeds: every promise was kept", highlight=False)
+    value = fuzzing.report(one, result, config=overrides.as_json(one))
+    path = _written(lambda: report.write_json(workdir, value))
+    console.print(f"report: {path}", soft_wrap=True, highlight=False, markup=False)
+    if failure is not None:
+        return _BROKEN
+    return _INTERRUPTED if stop.asked else 0
+
+
 def _profile(
     one: profile_bench.ProfileBenchmark, workdir: pathlib.Path, console: rich.console.Console
 ) -> int:
@@ -293,6 +327,10 @@ def _read(argv: Sequence[str]) -> _Work:
     if measured is not None:
         as_given = overrides.as_json(measured)
         return lambda console, stop: _measure(measured, workdir, console, config=as_given)
+    fuzz = overrides.fuzz_of(config)
+    if fuzz is not None:
+        replay = f"python -m aqua_jax.run --config={values['config'].value} --workdir={workdir}"
+        return lambda console, stop: _fuzz(fuzz, workdir, console, stop, replay=replay)
     imagined = overrides.simulated_of(config)
     if imagined is not None:
         _check_effects(imagined, overridden)

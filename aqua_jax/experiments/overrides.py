@@ -4,6 +4,7 @@
                                                                     --arm--> one arm's
     Benchmark --benchmark_config_dict--> ... --benchmark_of--> Benchmark
     SimulatedExperiment --simulated_config_dict--> ... --simulated_of--> SimulatedExperiment
+    Fuzz --fuzz_config_dict--> ... --fuzz_of--> Fuzz
 
 Unknown keys and values of the wrong type fail with the nearest known key.
 """
@@ -18,7 +19,7 @@ from typing import Any, TypeVar
 import ml_collections
 
 from aqua_jax.control import errors
-from aqua_jax.experiments import benchmark, settings, simulated_settings
+from aqua_jax.experiments import benchmark, fuzzing, settings, simulated_settings
 
 # An experiment, real or simulated: what has a workload and arms.
 Whole = TypeVar("Whole", settings.Experiment, simulated_settings.SimulatedExperiment)
@@ -26,6 +27,7 @@ Whole = TypeVar("Whole", settings.Experiment, simulated_settings.SimulatedExperi
 _FLAG = "--config."
 _BENCHMARK = "benchmark"  # in the place of arms: the class of the settings
 _SIMULATED = "simulated"  # beside the settings of a simulated experiment: True
+_FUZZ = "fuzz"  # beside the settings of random runs: True
 _BOOLEANS = ("true", "t", "1", "false", "f", "0")
 # type of a setting -> what reads it from a flag, and that in words
 _READERS: Mapping[type, tuple[Callable[[str], Any], str]] = {
@@ -74,6 +76,19 @@ def simulated_of(
     if not tree.pop(_SIMULATED, False):
         return None
     return _build(simulated_settings.SimulatedExperiment, tree, "config")
+
+
+def fuzz_config_dict(settings_of: fuzzing.Fuzz) -> ml_collections.ConfigDict:
+    """The settings of random runs as flags see them, marked as such."""
+    return ml_collections.ConfigDict({_FUZZ: True} | _plain(settings_of))
+
+
+def fuzz_of(config: ml_collections.ConfigDict) -> fuzzing.Fuzz | None:
+    """The random runs of a config after overrides; None for another's. Raises ConfigError."""
+    tree = config.to_dict()
+    if not tree.pop(_FUZZ, False):
+        return None
+    return _build(fuzzing.Fuzz, tree, "config")
 
 
 def experiment(config: ml_collections.ConfigDict) -> settings.Experiment:
@@ -129,7 +144,10 @@ def with_seed(whole: Whole, offset: int) -> Whole:
 
 
 def as_json(
-    whole: settings.Experiment | simulated_settings.SimulatedExperiment | benchmark.Benchmark,
+    whole: settings.Experiment
+    | simulated_settings.SimulatedExperiment
+    | benchmark.Benchmark
+    | fuzzing.Fuzz,
 ) -> dict[str, Any]:
     """The settings as plain JSON values; functions by their qualified names."""
     return _plain(whole, functions=False)

@@ -95,6 +95,11 @@ class ToyMemory:
         for units in self.pages[space] if page is None else [self.pages[space][page]]:
             units[:] = [_GARBAGE] * self.page_units
 
+    def garble_all(self, pages: list[list[int]]) -> None:
+        """The same for pages, of whatever space."""
+        for units in pages:
+            units[:] = [_GARBAGE] * self.page_units
+
 
 @dataclasses.dataclass(slots=True)
 class _Lane:
@@ -108,11 +113,12 @@ class ToyRunner:
     """Runs toy sessions in dispatch order: seconds for each prefill program and each step.
 
     fail_at: dispatch numbers (from 1) whose collection raises; the pool is void then.
+    device: the clock by which slices run; default `clock`, which stamps what they end at.
     """
 
     kind = "toy"
 
-    # Ten arguments: each is a knob that some test turns.
+    # Eleven arguments: each is a knob that some test turns.
     def __init__(  # noqa: PLR0913
         self,
         memory: ToyMemory,
@@ -126,6 +132,7 @@ class ToyRunner:
         chunk_seconds: float = 0.002,
         step_seconds: float = 0.001,
         fail_at: frozenset[int] = frozenset(),
+        device: clocks.Clock | None = None,
     ) -> None:
         self.space = space
         self.pages = len(memory.pages[space])
@@ -136,6 +143,7 @@ class ToyRunner:
         self.units_max = units_max
         self._memory = memory
         self._clock = clock
+        self._device = device or clock
         self._seconds = (chunk_seconds, step_seconds)
         self._fail_at = fail_at
         self._dispatches = 0
@@ -166,7 +174,7 @@ class ToyRunner:
         known = {p.session.id: self._known(p) for p in batch.lanes if p.joins or p.prefill}
         chunks = -(-batch.prefill_units // self.chunk_units)
         seconds = chunks * self._seconds[0] + batch.steps * self._seconds[1]
-        self._busy_until = max(self._busy_until, self._clock.now()) + seconds
+        self._busy_until = max(self._busy_until, self._device.now()) + seconds
         ticket = tickets.Ticket(f"slice {number}")
         plans = [plan._replace(pages=list(plan.pages)) for plan in batch.lanes]
 
@@ -178,7 +186,7 @@ class ToyRunner:
                 outcomes = [self._run(plan, known.get(plan.session.id)) for plan in plans]
                 ticket.complete(outcomes, at=self._clock.now())
 
-        self._clock.at(self._busy_until, complete)
+        self._device.at(self._busy_until, complete)
         return ticket
 
     def collect(self, ticket: tickets.Ticket) -> list[types.Outcome]:

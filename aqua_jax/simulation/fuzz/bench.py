@@ -70,9 +70,13 @@ class Bench:
         scenario: Scenario,
         *,
         clock: clocks.Clock | None = None,
+        device: clocks.Clock | None = None,
         parties: Callable[[Bench], Sequence[protocols.Party]] | None = None,
     ) -> None:
-        """clock: default one of its own. parties: to leases, of the bench as far as it is made."""
+        """clock: default one of its own. device: by which slices run, where it is another.
+
+        parties: to leases, made for the bench as far as it is put together.
+        """
         spaces = {DEVICE: scenario.pool_pages}
         spaces |= dict(enumerate(scenario.tier_pages, 1))
         self.clock = clock or clocks.VirtualClock()
@@ -84,6 +88,7 @@ class Bench:
             chunk_units=scenario.chunk_units,
             steps_max=scenario.steps_max,
             fail_at=scenario.fail_at,
+            device=device,
         )
         self.mover = toy.ToyMover(
             self.memory, self.clock, page_seconds=scenario.page_seconds, faults=scenario.faults

@@ -78,3 +78,8 @@ class BadLine:
                 continue
             at = now + self._draws.within(0, self.faults.delay_seconds)
             heapq.heappush(queue, (at, next(self._order), message))
+            self._clock.at(at, _arrive)  # whoever turns on events finds it there
+
+
+def _arrive() -> None:
+    """A moment at which a message may be taken."""

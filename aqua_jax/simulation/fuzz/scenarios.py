@@ -24,25 +24,51 @@ _APART = ("vtc", "eevdf", "mlfq", "srpt", "buffered")
 
 
 def draw(seed: int) -> bench.Scenario:
-    """A random scenario: now roomy, now cramped; now calm, now hostile."""
+    """A random scenario of an engine alone: now roomy, now cramped; now calm, now hostile."""
+    scenario = draw_engine(seed)
+    last = scenario.clients[-1].arrives_at
+    loans = homes.draw(seed, last + 0.1)
+    lease = None if loans else leased.draw(seed, last + 0.2)
+    rng = draws.Draws(seed, "lent")
+    if lease:
+        return dataclasses.replace(borrow(scenario, rng), lease=lease)
+    if loans:  # little other memory, so that it matters
+        scenario = cut_tiers(scenario, rng.between(0, 2))
+    return dataclasses.replace(scenario, loans=loans)
+
+
+def borrow(scenario: bench.Scenario, rng: draws.Draws) -> bench.Scenario:
+    """The same engine as a borrower: with little other memory, so that what is lent matters."""
+    scenario = cut_tiers(scenario, rng.between(0, 2))
+    if rng.chance(0.7):  # what is borrowed is to be used
+        policy = dataclasses.replace(scenario.policy, name="cfs", quantum_tokens=rng.between(1, 4))
+        scenario = dataclasses.replace(cut_tiers(scenario, 0), policy=policy)
+    # A copy of a borrower must not outlast what the ledger waits longer than it does.
+    return dataclasses.replace(scenario, page_seconds=min(scenario.page_seconds, 1e-4))
+
+
+def cut_tiers(scenario: bench.Scenario, count: int) -> bench.Scenario:
+    """The same with that many tiers of its own at most; those who no longer fit are refused."""
+    tier_pages = scenario.tier_pages[:count]
+    attends_away = scenario.attends_away and bool(tier_pages)
+    return dataclasses.replace(scenario, tier_pages=tier_pages, attends_away=attends_away)
+
+
+def draw_engine(seed: int, *, page_units: int = 0, clients_most: int = 18) -> bench.Scenario:
+    """An engine and its clients; memory is its own. page_units: 0: drawn."""
     rng = draws.Draws(seed, "scenario")
     # Drawn apart: the scenarios of a seed are the same but for their long sessions.
     long_rng = draws.Draws(seed, "long")
     policy_rng = draws.Draws(seed, "policy")
-    page_units = rng.one_of([1, 2, 4])
+    page_units = page_units or rng.one_of([1, 2, 4])
     pool_pages = rng.between(8, 24)
     cramped, roomy = rng.between(1, 10), rng.between(20, 60)
-    clients = _draw_clients(rng, (pool_pages - 1) * page_units)
+    clients = _draw_clients(rng, (pool_pages - 1) * page_units, clients_most)
     last = clients[-1].arrives_at
     policy = _draw_policy(rng, policy_rng)
-    tier_pages = rng.one_of([(), (cramped,), (cramped, roomy), (1, roomy), (1, roomy), (roomy, roomy), (1, 2)])
-    loans = homes.draw(seed, last + 0.1)
-    lease = None if loans else leased.draw(seed, last + 0.2)
-    if loans or lease:  # little other memory, so that it matters
-        tier_pages = tier_pages[: long_rng.between(0, 2)]
-    if lease and long_rng.chance(0.7):  # what is borrowed is to be used
-        policy = dataclasses.replace(policy, name="cfs", quantum_tokens=long_rng.between(1, 4))
-        tier_pages = tier_pages[:0]
+    tier_pages = rng.one_of(
+        [(), (cramped,), (cramped, roomy), (1, roomy), (1, roomy), (roomy, roomy), (1, 2)]
+    )
     attends_away = bool(tier_pages) and long_rng.chance(0.4)
     if attends_away:
         clients = _lengthen(long_rng, clients, pool_pages - 1, sum(tier_pages), page_units)
@@ -64,13 +90,10 @@ def draw(seed: int) -> bench.Scenario:
             "sessions_max": rng.one_of([3] + [1000] * 7),
         },
         stream_tokens_max=rng.one_of([1, 3, 65_536]),
-        # A copy of a borrower must not outlast what the ledger waits longer than it does.
-        page_seconds=min(rng.one_of([1e-5, 1e-3, 5e-3]), 1e-4 if lease else 1.0),
+        page_seconds=rng.one_of([1e-5, 1e-3, 5e-3]),
         faults=_draw_faults(rng),
         fail_at=_draw_failures(rng),
         clients=clients,
-        loans=loans,
-        lease=lease,
         drain_at=rng.within(0, 2 * last) if rng.chance(0.1) else None,
         drain_seconds=rng.one_of([0.0, 0.02, 10.0]),
     )
@@ -100,6 +123,7 @@ def _draw_faults(rng: draws.Draws) -> toy.ToyFaults:
         fail=rng.one_of([0, 0, 0.1, 0.5]),
         delay=rng.one_of([0, 0.5]),
         refuse=rng.one_of([0, 0, 0.1]),
+        corrupt=rng.one_of([0, 0, 0.1]),
         delay_factor=10.0,
     )
 
@@ -112,12 +136,12 @@ def _draw_failures(rng: draws.Draws) -> frozenset[int]:
     return frozenset(rng.some(1, 299, 2)) if rng.chance(0.25) else frozenset()
 
 
-def _draw_clients(rng: draws.Draws, units_max: int) -> tuple[bench.Client, ...]:
+def _draw_clients(rng: draws.Draws, units_max: int, most: int) -> tuple[bench.Client, ...]:
     gap_seconds = rng.one_of([1e-4, 1e-3, 1e-2])
     slow = rng.chance(0.5)  # some of the clients read late
     now = 0.0
     clients = []
-    for _ in range(rng.between(3, 18)):
+    for _ in range(rng.between(3, most)):
         now += rng.within(0, 2 * gap_seconds)
         prompt = rng.between(1, max(1, units_max // 2))
         steps = min(rng.between(1, max(1, units_max - prompt)), 24)
