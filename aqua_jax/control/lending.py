@@ -22,6 +22,7 @@ that it lent before each of them has heard of it, or has itself counted as gone:
 from __future__ import annotations
 
 import dataclasses
+import math
 
 from aqua_jax.control import errors, lease_line, lease_types, ranges, sources
 
@@ -109,12 +110,14 @@ class Lender:
             elif self._line.asked is not None or not self._speak(now):
                 break
         if self._joined and now >= self._line.heard_at + self.settings.gone_seconds:
-            self._count_as_gone(now)
+            changed |= self._count_as_gone(now)
         return changed
 
     def wakes_at(self) -> float:
         """When it has something to say though nothing happens."""
         at = self._line.wakes_at() if self._line.asked is not None else self._heartbeat_at
+        if not self._joined and self._quarantine:
+            at = math.inf  # it has nothing to say until that ends
         return min([at, *(until for until, _ in self._quarantine)])
 
     def overdue(self, now: float) -> list[lease_types.Reclaim]:
@@ -167,11 +170,14 @@ class Lender:
     def _take(self, ask: lease_line.Ask, answer: lease_line.Answer, now: float) -> bool:
         """What the answer changes; True when memory came home."""
         error = answer.error
+        changed = False
         if ask.name == "offer":
-            self._note_offered(answer.value if error is None else ())
+            units = answer.value if error is None else ()
+            changed = (
+                self._note_offered(units) or ranges.count(units) < ask.arguments["units_count"]
+            )
         if isinstance(error, errors.UnknownClientError | errors.StaleRequestError):
-            self._count_as_gone(now)
-            return False
+            return self._count_as_gone(now) or changed
         if ask.name == "join":
             if error is not None:
                 raise error  # of one name with a borrower, or one client too many: not to be mended
@@ -184,18 +190,20 @@ class Lender:
         if ask.name == "scrubbed":
             self.counters.units_scrubbed += ranges.count(ask.arguments["units"])
         self._heartbeat_at = now  # what is lent, fenced and called has changed: ask at once
-        return False
+        return changed
 
-    def _note_offered(self, units: ranges.Ranges) -> None:
+    def _note_offered(self, units: ranges.Ranges) -> bool:
         """RESERVED -> LENT for units that the ledger took, -> OWN for others.
 
-        A number that was lent already came home in the meantime, and was given out anew.
+        A number that was lent already came home in the meantime, and was given out anew: True when
+        there are any.
         """
         home = _without(self.lent, _without(self.lent, units))
-        self._bring_home(home)
+        came = self._bring_home(home)
         self._source.lend(units)
         self.lent = ranges.plus(self.lent, units)
         self.counters.units_offered += ranges.count(units)
+        return came
 
     def _follow(self, lease: lease_types.Lease) -> bool:
         """LENT -> OWN for units that are in no set of the lease any more."""
@@ -213,10 +221,11 @@ class Lender:
 
     # -- giving up ---------------------------------------------------------------------------
 
-    def _count_as_gone(self, now: float) -> None:
-        """IN -> OUT, LENT -> QUARANTINED."""
+    def _count_as_gone(self, now: float) -> bool:
+        """IN -> OUT, LENT -> QUARANTINED, RESERVED -> OWN: True when there are any of these."""
         asked = self._line.asked
-        if asked is not None and asked.name == "offer":
+        offers = asked is not None and asked.name == "offer"
+        if offers:
             self._note_offered(())
         self._line.forget(now)
         if self.lent:
@@ -225,6 +234,7 @@ class Lender:
         self._joined = False
         self._incarnation += 1
         self._request = 0
+        return offers
 
     def _end_quarantine(self, now: float) -> bool:
         """QUARANTINED -> OWN, zeroed."""

@@ -98,8 +98,8 @@ class PoolSource:
             self._busy_at = now
         if now < self._busy_at + load.calm_seconds:
             return lent
-        spare = (pool.free_count - load.retain_pages) // size
-        return lent + max(0, spare)
+        spare = min(pool.free_count - load.retain_pages, pool.capacity - self._largest_pages())
+        return lent + max(0, spare // size)
 
     def reserve(self, count: int) -> int:
         units = min(count, self._pool.free_count // self._unit_pages)
@@ -129,13 +129,17 @@ class PoolSource:
         """Pages that it lacks: to keep what it retains, and for its largest session to fit."""
         pool, lent = self._pool, self._pool.retired_count
         retained = self._load.retain_pages // 2 - pool.free_count  # half: or it would flap
+        return min(lent, max(retained, self._largest_pages() - pool.capacity))
+
+    def _largest_pages(self) -> int:
+        """Pages that the largest of its sessions will want."""
         # A long session was let in for all of the pool and the fixed tiers together.
-        needs = [
-            min(pool.capacity_most, self._owner.memory.request_pages(s.request, s.units_end - 1))
-            for s in self._owner.sessions.values()
-        ]
-        largest = max(needs, default=0) - pool.capacity
-        return min(lent, max(retained, largest))
+        most, memory = self._pool.capacity_most, self._owner.memory
+        sessions = self._owner.sessions.values()
+        return max(
+            (min(most, memory.request_pages(s.request, s.units_end - 1)) for s in sessions),
+            default=0,
+        )
 
 
 class BatchSource:

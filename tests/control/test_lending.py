@@ -176,6 +176,48 @@ def test_who_hears_nothing_for_long_counts_itself_as_gone() -> None:
     assert side.store.log[-1] == ("take_back", ((0, 4),))
 
 
+def test_who_waits_before_it_joins_again_sleeps_until_then() -> None:
+    side = Side(quarantine_seconds=4.0)
+    side.store.spare = 4
+    side.turn()
+    fresh = leases.Ledger(unit_bytes=1)
+    fresh.join("borrower", BORROWER, incarnation=1, now=0.0)
+    side.ledger, side.lender._line._port = fresh, lease_line.DirectPort(fresh)
+    side.turn(0.25)
+    assert side.lender.wakes_at() == side.now + 4.0
+
+
+def test_memory_that_was_offered_in_vain_is_memory_that_came() -> None:
+    class Mute:
+        def send(self, ask: lease_line.Ask, now: float) -> None:
+            """Nothing comes through."""
+
+        def poll(self, now: float) -> list[lease_line.Answer]:
+            return []
+
+    side = Side(gone_seconds=8.0)
+    side.turn()
+    side.lender._line._port = Mute()
+    side.store.spare = 4
+    side.lender._heartbeat_at = 99.0  # the offer is next
+    assert not side.turn(7.75)
+    assert side.store.log == []
+    assert side.turn(0.5)
+    assert side.store.log == [("lend", ())]
+
+
+def test_of_an_offer_the_ledger_may_take_less_and_the_rest_came_home() -> None:
+    side = Side()
+    side.store.spare = 2
+    side.turn()
+    side.borrow(2)
+    side.store.spare = 0
+    side.turn(0.25)
+    side.store.spare = 3  # two called back and not come yet: the offer calls that off first
+    assert side.turn(0.25)
+    assert side.store.log[-1] == ("lend", ((2, 3),))
+
+
 @pytest.mark.parametrize(
     ("wrong", "text"),
     [

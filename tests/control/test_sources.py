@@ -73,6 +73,13 @@ def test_a_session_that_needs_more_than_is_left_gets_it() -> None:
     assert source.target(6, 0.0) == 4
 
 
+def test_what_its_largest_session_will_want_is_not_offered() -> None:
+    source, at = make()
+    at.submit(30, 3)  # 8 pages
+    assert at.memory.device.free_count == 16
+    assert source.target(0, 0.0) == 4
+
+
 def test_it_offers_again_only_after_a_calm_while() -> None:
     source, at = make()
     lend(source, 2)
