@@ -84,7 +84,9 @@ class Recorder(observer.Observer):
         return take
 
     def sample(self) -> records.Sample | None:
-        """The run's state now; None when the last one is fresh."""
+        """The run's state now; None when the last one is fresh, or nobody keeps it."""
+        if not self._keeps_timeline:  # it would look at every session
+            return None
         engine = self._engine
         assert engine is not None, "begin() comes first"
         at = engine.clock.now() - self._start
@@ -106,8 +108,7 @@ class Recorder(observer.Observer):
             pages=pages,
             tokens_emitted=self._tokens,
         )
-        if self._keeps_timeline:
-            self.record.samples.append(sample)
+        self.record.samples.append(sample)
         return sample
 
     def slice_done(
