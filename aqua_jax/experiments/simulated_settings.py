@@ -13,7 +13,7 @@ from typing import Any
 
 from aqua_jax.control import errors
 from aqua_jax.control.policies import base
-from aqua_jax.experiments import checks, settings
+from aqua_jax.experiments import checks, cluster_settings, settings
 
 _OWN_TIMES = "0"
 
@@ -107,13 +107,15 @@ class SimulatedReport:
 
     baselines: arms that the others are compared with, comma-separated. note: a remark.
     shown_rate: the rate whose first window is shown arm by arm and over time; 0: the middle one
-    of the rates. sample_seconds: from one of its samples to the next.
+    of the rates. sample_seconds: from one of its samples to the next. measured: arm -> a VTC file
+    with the latencies of a real system under that policy, for the same requests.
     """
 
     baselines: str = "fcfs"
     note: str = ""
     shown_rate: float = 0.0
     sample_seconds: float = 0.05
+    measured: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         checks.at_least("report", self, 0, "shown_rate")
@@ -127,6 +129,7 @@ class SimulatedExperiment:
     arms: names to run, comma-separated, in this order. rates: requests a second, likewise, to
     which the windows' gaps are scaled; 0 or "": the trace's own times. repeats: windows of the
     trace, drawn by workload.seed, workload.seed + 1, ... workers: processes; 0: one a core.
+    cluster: where it has servers, their members take the place of device.model and memory.tiers.
     """
 
     arm_settings: Mapping[str, Mapping[str, Any]]
@@ -140,6 +143,9 @@ class SimulatedExperiment:
     device: DeviceSettings = dataclasses.field(default_factory=DeviceSettings)
     engine: SimulatedEngineSettings = dataclasses.field(default_factory=SimulatedEngineSettings)
     memory: SimulatedMemory = dataclasses.field(default_factory=SimulatedMemory)
+    cluster: cluster_settings.ClusterSettings = dataclasses.field(
+        default_factory=cluster_settings.ClusterSettings
+    )
     policy: base.PolicySettings = dataclasses.field(default_factory=base.PolicySettings)
     report: SimulatedReport = dataclasses.field(default_factory=SimulatedReport)
 

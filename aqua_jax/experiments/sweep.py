@@ -21,7 +21,7 @@ from aqua_jax.experiments import (
     simulated,
     simulated_settings,
 )
-from aqua_jax.workloads import records, report, shaping
+from aqua_jax.workloads import measured, records, report, shaping
 from aqua_jax.workloads import sweep as sweeps
 
 OnDone = Callable[[simulated.Done], None]
@@ -54,8 +54,11 @@ class Sweep:
         for name, arm in self.arms.items():
             _check_shared(experiment, arm, name)
             simulated.check(arm, name)
+        self._measured = _read_measured(experiment)
         self.notes: list[str] = []
         self.jobs = self._jobs()
+        for name, requests in self._measured.items():
+            measured.check(requests, self.jobs[0].arrivals, name)  # of the window that is shown
 
     def run(self, *, on_done: OnDone, stopped: Callable[[], bool]) -> Result:
         """Runs every job until `stopped()`; what has begun by then is given up."""
@@ -100,6 +103,8 @@ class Sweep:
         self, done: Sequence[simulated.Done], runs: Sequence[records.RunRecord]
     ) -> dict[str, Any]:
         experiment, ran = self.experiment, {run.arm for run in runs}
+        for run in runs:
+            run.measured = self._measured.get(run.arm, ())
         baselines = checks.names(experiment.report.baselines)
         device = experiment.device
         value = report.assemble(
@@ -151,6 +156,21 @@ def _check_shared(
             raise errors.ConfigError(
                 f"arm {name!r} sets {head}: all arms share it; set config.{head}"
             )
+
+
+def _read_measured(
+    whole: simulated_settings.SimulatedExperiment,
+) -> dict[str, list[records.RequestRecord]]:
+    """What was measured of the arms that are to run. Raises ConfigError and TraceError."""
+    for name in whole.report.measured:
+        if name not in whole.arm_settings:
+            hint = errors.close_match(name, whole.arm_settings)
+            raise errors.ConfigError(f"report.measured.{name} is of no arm{hint}")
+    return {
+        name: measured.read(path)
+        for name, path in whole.report.measured.items()
+        if name in whole.arm_names
+    }
 
 
 def _at_rate(

@@ -29,9 +29,9 @@ def summarise(record: records.RunRecord) -> dict[str, Any]:
         "requests": len(record.requests),
         "finished": len(finished),
         "refused": sum(request.reason == "refused" for request in record.requests),
-        "ttft_seconds": distribution(_ttft_seconds(record.requests)),
+        "ttft_seconds": distribution(ttft_seconds(record.requests)),
         "tpot_seconds": distribution(_tpot_seconds(finished)),
-        "e2e_seconds": distribution(_e2e_seconds(finished)),
+        "e2e_seconds": distribution(e2e_seconds(finished)),
         "output_tokens": output_tokens,
         "output_tokens_per_second": ratio(output_tokens, union_seconds(intervals)),
         "makespan_seconds": _makespan_seconds(intervals),
@@ -140,6 +140,16 @@ def distribution(values: Sequence[float]) -> dict[str, float | None]:
     }
 
 
+def ttft_seconds(requests: Iterable[records.RequestRecord]) -> list[float]:
+    """Of each request that got a token, from its scheduled arrival to the first."""
+    return [r.first_token_at - r.scheduled_at for r in requests if r.first_token_at is not None]
+
+
+def e2e_seconds(finished: Iterable[records.RequestRecord]) -> list[float]:
+    """Of each request that ended, from its scheduled arrival to that."""
+    return [r.ended_at - r.scheduled_at for r in finished if r.ended_at is not None]
+
+
 def percentile(values: Sequence[float], percent: int) -> float | None:
     """The smallest value that at least `percent` % of the values do not exceed (nearest rank).
 
@@ -214,20 +224,12 @@ def _interval(request: records.RequestRecord, end_seconds: float) -> tuple[float
     return request.scheduled_at, max(request.scheduled_at, ended_at)
 
 
-def _ttft_seconds(requests: Iterable[records.RequestRecord]) -> list[float]:
-    return [r.first_token_at - r.scheduled_at for r in requests if r.first_token_at is not None]
-
-
 def _tpot_seconds(finished: Iterable[records.RequestRecord]) -> list[float]:
     return [
         (r.ended_at - r.first_token_at) / (len(r.token_ids) - 1)
         for r in finished
         if r.ended_at is not None and r.first_token_at is not None and len(r.token_ids) > 1
     ]
-
-
-def _e2e_seconds(finished: Iterable[records.RequestRecord]) -> list[float]:
-    return [r.ended_at - r.scheduled_at for r in finished if r.ended_at is not None]
 
 
 def _makespan_seconds(intervals: Sequence[tuple[float, float]]) -> float | None:
@@ -272,8 +274,8 @@ def _summarise_tenant(requests: Sequence[records.RequestRecord]) -> dict[str, An
     return {
         "requests": len(requests),
         "finished": len(finished),
-        "ttft_seconds": distribution(_ttft_seconds(requests)),
-        "e2e_seconds": distribution(_e2e_seconds(finished)),
+        "ttft_seconds": distribution(ttft_seconds(requests)),
+        "e2e_seconds": distribution(e2e_seconds(finished)),
         "output_tokens": sum(len(request.token_ids) for request in finished),
         "service": math.fsum(request.service for request in requests),
         "preemptions": sum(request.preemptions for request in requests),

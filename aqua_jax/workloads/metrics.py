@@ -167,6 +167,38 @@ SWEEP: Mapping[str, Metric] = {
     },
 }
 
+# By client, whole and by time of arrival; of the requests that both finished.
+MEASURED: Mapping[str, Metric] = {
+    "requests": Metric("Requests", "requests", "requests that arrived within and are compared"),
+    **{
+        f"{name}_{statistic}_seconds.*": Metric(
+            f"{ARM[f'{name}_seconds'].title} {statistic}",
+            "s",
+            f"{ARM[f'{name}_seconds'].definition}: {STATISTICS[statistic]}, as measured on a real "
+            "system and as simulated",
+        )
+        for name in ("ttft", "e2e")
+        for statistic in ("mean", "p99")
+    },
+    **{
+        f"{name}_{statistic}_ratio": Metric(
+            f"{ARM[f'{name}_seconds'].title} {statistic} ratio",
+            "ratio",
+            "simulated over measured",
+        )
+        for name in ("ttft", "e2e")
+        for statistic in ("mean", "p99")
+    },
+    "output_tokens_per_second.*": Metric(
+        "Tokens",
+        "tokens/s",
+        "output tokens of all the client's compared requests that were emitted within these "
+        "seconds, over them; the whole: until the last arrival. A request's tokens are taken to "
+        "come evenly from its first to its last",
+    ),
+    "output_tokens_ratio": Metric("Tokens ratio", "ratio", "simulated over measured"),
+}
+
 HOST: Mapping[str, Metric] = {
     "seconds": Metric("Simulated in", "s", "seconds of this machine for all runs of the arm"),
     "dispatches": Metric("Dispatches", "", "slices of all runs of the arm"),
@@ -335,6 +367,7 @@ SECTIONS: Mapping[str, Mapping[str, Metric]] = {
     "sweep.*.*": SWEEP,
     "runs.*.*": ARM,
     "host.*": HOST,
+    "measured.*.*": MEASURED,
 }
 
 

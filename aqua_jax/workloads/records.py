@@ -75,6 +75,32 @@ class Span:
 
 
 @dataclasses.dataclass(slots=True)
+class LenderRecord:
+    """What a lender of memory did. Arrays of a group have one length.
+
+    at_seconds, offered_bytes, held_bytes: from time to time, what it has lent and what of it
+    borrowers hold. items_done_at, items_seconds: when each item of its own was made, and how long
+    after it arrived. overdue: reclaims that were not met by their deadline.
+    """
+
+    model: str
+    at_seconds: MutableSequence[float] = dataclasses.field(default_factory=lambda: array.array("d"))
+    offered_bytes: MutableSequence[int] = dataclasses.field(
+        default_factory=lambda: array.array("q")
+    )
+    held_bytes: MutableSequence[int] = dataclasses.field(default_factory=lambda: array.array("q"))
+    items_done_at: MutableSequence[float] = dataclasses.field(
+        default_factory=lambda: array.array("d")
+    )
+    items_seconds: MutableSequence[float] = dataclasses.field(
+        default_factory=lambda: array.array("d")
+    )
+    batches: int = 0
+    reclaims: int = 0
+    overdue: int = 0
+
+
+@dataclasses.dataclass(slots=True)
 class RunRecord:
     """Everything measured in one arm; `measure.summarise` turns it into the report's numbers.
 
@@ -114,4 +140,6 @@ class RunRecord:
         default_factory=lambda: fairnesses.Fairness({})
     )
     programs: dict[str, dict[str, float]] = dataclasses.field(default_factory=dict)
+    measured: Sequence[RequestRecord] = ()  # by a real system, of the same workload
+    lenders: dict[str, LenderRecord] = dataclasses.field(default_factory=dict)
     interrupted: bool = False

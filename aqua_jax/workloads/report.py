@@ -15,7 +15,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from aqua_jax.control import errors
-from aqua_jax.workloads import chrome, environment, files, measure, metrics, records, webpage
+from aqua_jax.workloads import (
+    chrome,
+    environment,
+    files,
+    measure,
+    measured,
+    metrics,
+    records,
+    webpage,
+)
 
 SCHEMA_VERSION = 1
 EVIDENCE = ("measured", "emulated", "simulated")
@@ -23,7 +32,8 @@ EVIDENCE = ("measured", "emulated", "simulated")
 _COMMON = ("schema_version", "config", "evidence", "hardware", "versions")
 _REQUIRED = (*_COMMON, "arms", "comparisons")
 _OPTIONAL = (
-    "tenants", "emulation", "programs", "links", "data_path", "sweep", "runs", "host", "notes",
+    "tenants", "emulation", "programs", "links", "data_path", "sweep", "runs", "host", "measured",
+    "notes",
 )  # fmt: skip
 _OF_BENCHMARK = (*_COMMON, "title", "benchmark")
 # Keys that an arm has only when there is something to say; seconds of the host say nothing of
@@ -56,6 +66,7 @@ def assemble(
             run.arm: measure.summarise_emulation(run) for run in runs if run.evidence == "emulated"
         },
         "programs": {run.arm: run.programs for run in runs if run.programs},
+        "measured": {run.arm: measured.summarise(run) for run in runs if run.measured},
         "links": links or {},
         "data_path": data_path or {},
     }

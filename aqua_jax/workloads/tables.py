@@ -43,7 +43,7 @@ def show(report: Mapping[str, Any], console: rich.console.Console) -> None:
         if not rows.has_ratio_columns(report):
             tables += comparisons(report, console.width)
         tables += tenants(report, console.width)
-    for table in tables:
+    for table in [*tables, *measured(report, console.width)]:
         console.print(table)
     for note in report.get("notes", ()):
         console.print(rich.text.Text(note))
@@ -108,6 +108,13 @@ def tenants(report: Mapping[str, Any], width: int) -> Iterator[rich.table.Table]
         if members:
             columns = rows.tenant_columns(report, arm)
             yield from _lines(f"Tenants of {arm}", list(members), columns, width)
+
+
+def measured(report: Mapping[str, Any], width: int) -> Iterator[rich.table.Table]:
+    """One table per arm that was measured on a real system too: clients, whole and by arrival."""
+    for arm, members in report.get("measured", {}).items():
+        columns = rows.columns("measured.*.*", list(members.values()))
+        yield from _lines(f"{arm}: measured and simulated", list(members), columns, width)
 
 
 def sweep(report: Mapping[str, Any], width: int) -> Iterator[rich.table.Table]:

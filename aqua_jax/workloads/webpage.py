@@ -11,7 +11,16 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from aqua_jax.workloads import headline, metrics, plots, quantities, records, rows, sweep_plots
+from aqua_jax.workloads import (
+    headline,
+    measured_plots,
+    metrics,
+    plots,
+    quantities,
+    records,
+    rows,
+    sweep_plots,
+)
 
 # Ratios worth a tile at the top, where there is a comparison.
 _TILES = ("ttft_p99_ratio", "ttft_p50_ratio", "throughput_ratio", "e2e_mean_ratio")
@@ -79,6 +88,8 @@ def render(report: Mapping[str, Any], runs: Sequence[records.RunRecord]) -> str:
         "" if rows.has_ratio_columns(report) else _plain_table(report, "comparisons"),
         _figures("Over time", plots.render(runs)),
         _tenants(report),
+        _plain_table(report, "measured"),
+        _figures("", measured_plots.render(runs)),
         _data_path(report),
         *(_plain_table(report, name) for name in ("emulation", "links", "programs", "host")),
         "<h2>How to read and repeat this</h2>",
