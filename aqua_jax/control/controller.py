@@ -330,6 +330,8 @@ class Controller:
                 charge(session, 0, steps)
             else:
                 charge(session, prefill, steps)
+                if steps:  # where one row was left of the prompt, a step gives the first token
+                    session.fresh = False
             session.planned_cached += prefill + steps
             session.planned_known += steps
         self._stage.reorder()

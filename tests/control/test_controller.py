@@ -54,6 +54,16 @@ def test_prefill_is_charged_as_well_as_steps() -> None:
     assert session.vtime == session.service
 
 
+@pytest.mark.parametrize("prompt_units", [8, 9])
+def test_who_has_a_token_is_no_newcomer_though_a_step_gave_it(prompt_units: int) -> None:
+    desk = desks.Desk(chunk_units=8, chunks_max=1, steps_max=1)
+    session = desk.submit(prompt_units, 8)
+    for _ in range(4):
+        desk.round()
+        assert session.fresh == (not session.emitted and session.planned_known == prompt_units)
+    assert session.emitted
+
+
 def test_tokens_of_the_aborted_are_overrun_not_delivered() -> None:
     desk = desks.Desk()
     session = desk.submit(4, 8)
