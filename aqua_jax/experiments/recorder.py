@@ -23,7 +23,8 @@ class Recorder(observer.Observer):
 
     reads: counts pages attended away. sample_seconds: the least from one sample to the next.
     keeps_timeline: samples and spans stay in the record; else it grows by what a request leaves
-    alone. finished: requests that got all their tokens, so far.
+    alone. finished, waiting_first, tokens: requests that got all their tokens and that wait for
+    the first, tokens emitted, so far.
     """
 
     def __init__(
@@ -41,8 +42,8 @@ class Recorder(observer.Observer):
         self._reads = reads
         self._start = 0.0
         self._engine: engines.Engine | None = None
-        self._tokens = 0
-        self._waiting_first = 0
+        self.tokens = 0
+        self.waiting_first = 0
         self._sample_seconds = sample_seconds
         self._keeps_timeline = keeps_timeline
         self._sampled_at = -sample_seconds
@@ -63,7 +64,7 @@ class Recorder(observer.Observer):
     def sink(self, request: records.RequestRecord) -> streams.Sink:
         """What the engine calls with the tokens of a request."""
         self.record.requests.append(request)
-        self._waiting_first += 1
+        self.waiting_first += 1
         self._unfinished[request.tenant] = self._unfinished.get(request.tenant, 0) + 1
         token_ids = array.array("i")
         request.token_ids = token_ids
@@ -71,12 +72,12 @@ class Recorder(observer.Observer):
         def take(tokens: Sequence[Any], reason: str, at: float) -> None:
             if tokens and request.first_token_at is None:
                 request.first_token_at = at - self._start
-                self._waiting_first -= 1
+                self.waiting_first -= 1
             token_ids.extend(tokens)
-            self._tokens += len(tokens)
+            self.tokens += len(tokens)
             if reason:
                 request.reason, request.ended_at = reason, at - self._start
-                self._waiting_first -= request.first_token_at is None
+                self.waiting_first -= request.first_token_at is None
                 self.finished += request.finished
                 self._unfinished[request.tenant] -= 1
                 self._settle(request)
@@ -101,12 +102,12 @@ class Recorder(observer.Observer):
         sample = records.Sample(
             at_seconds=at,
             running=states[types.State.RUNNING],
-            waiting_first=self._waiting_first,
+            waiting_first=self.waiting_first,
             away=states[types.State.AWAY]
             + states[types.State.LEAVING]
             + states[types.State.ARRIVING],
             pages=pages,
-            tokens_emitted=self._tokens,
+            tokens_emitted=self.tokens,
         )
         self.record.samples.append(sample)
         return sample

@@ -57,7 +57,7 @@ def run(job: Job, stopped: Callable[[], bool]) -> Done:
     keeper = recorder.Recorder(
         record,
         spec_of(arm).page_bytes,
-        _reads(arm),
+        reads_of(arm),
         sample_seconds=arm.report.sample_seconds,
         keeps_timeline=job.keeps_record,
     )
@@ -127,7 +127,7 @@ def spec_of(arm: simulated_settings.SimulatedExperiment) -> engines.TextEngine:
         units_max=engine.units_max,
         fuses=engine.fuses,
         overlaps=engine.overlap,
-        away_reads=_reads(arm).count if arm.memory.attend_away else None,
+        away_reads=reads_of(arm).count if arm.memory.attend_away else None,
         away_hides=engine.away_hides,
         ahead_seconds=engine.ahead_seconds,
     )
@@ -149,7 +149,8 @@ def _requests(arrivals: Sequence[records.Arrival]) -> Iterator[types.Request]:
         )
 
 
-def _reads(arm: simulated_settings.SimulatedExperiment) -> away_reads.AwayReads:
+def reads_of(arm: simulated_settings.SimulatedExperiment) -> away_reads.AwayReads:
+    """Counts the pages that a batch of the arm attends away."""
     engine = arm.engine
     return away_reads.AwayReads(chunk_units=engine.chunk_tokens, page_units=engine.page_tokens)
 

@@ -15,6 +15,7 @@ from typing import Any
 from aqua_jax.control import errors
 from aqua_jax.experiments import (
     checks,
+    clustered,
     overrides,
     processes,
     replay,
@@ -53,7 +54,7 @@ class Sweep:
         self.arms = {name: overrides.arm(experiment, name) for name in experiment.arm_names}
         for name, arm in self.arms.items():
             _check_shared(experiment, arm, name)
-            simulated.check(arm, name)
+            (clustered if arm.cluster.servers else simulated).check(arm, name)
         self._measured = _read_measured(experiment)
         self.notes: list[str] = []
         self.jobs = self._jobs()
@@ -64,7 +65,7 @@ class Sweep:
         """Runs every job until `stopped()`; what has begun by then is given up."""
         done: dict[tuple[float, int, str], simulated.Done] = {}
         workers = min(self.experiment.workers or processes.cores(), len(self.jobs))
-        for one in processes.run_all(simulated.run, self.jobs, workers=workers, stopped=stopped):
+        for one in processes.run_all(run_job, self.jobs, workers=workers, stopped=stopped):
             if "interrupted" not in one.summary:
                 done[one.rate, one.seed, one.arm] = one
                 on_done(one)
@@ -110,7 +111,7 @@ class Sweep:
         value = report.assemble(
             runs,
             config=overrides.as_json(experiment),
-            devices=[f"simulated {device.hardware}"] * device.shards,
+            devices=[f"simulated {device.hardware}"] * self._devices_count(),
             baselines=[name for name in baselines if name in ran],
             notes=[*self.notes, *self._shown_note(), *_present(experiment.report.note)],
         )
@@ -124,6 +125,10 @@ class Sweep:
         report.check(value)
         return value
 
+    def _devices_count(self) -> int:
+        cluster = self.experiment.cluster
+        return cluster.servers * cluster.devices or self.experiment.device.shards
+
     def _shown_note(self) -> list[str]:
         experiment = self.experiment
         rates = [rate_text(rate) for rate in experiment.rate_values]
@@ -134,6 +139,11 @@ class Sweep:
             f" seed {experiment.workload.seed}. The sweep: {', '.join(rates)}; windows of seeds"
             f" {experiment.workload.seed} to {experiment.workload.seed + experiment.repeats - 1}."
         ]
+
+
+def run_job(job: simulated.Job, stopped: Callable[[], bool]) -> simulated.Done:
+    """Runs one engine alone, or a cluster where the settings have servers."""
+    return (clustered if job.settings.cluster.servers else simulated).run(job, stopped)
 
 
 def rate_text(rate: float) -> str:
@@ -205,7 +215,18 @@ def _host(done: Sequence[simulated.Done]) -> dict[str, Any]:
     return {
         "seconds": sum(one.host["seconds"] for one in done),
         "dispatches": sum(one.host["dispatches"] for one in done),
+        "memory_bytes_peak": max((one.host["memory_bytes_peak"] for one in done), default=0),
+        **_events(done),
     } | ({"controller_seconds": shown[0]["controller_seconds"]} if shown else {})
+
+
+def _events(done: Sequence[simulated.Done]) -> dict[str, Any]:
+    """Of a cluster's runs: moments at which something happened."""
+    events = [one.host["events"] for one in done if "events" in one.host]
+    if not events:
+        return {}
+    seconds = sum(one.host["seconds"] for one in done)
+    return {"events": sum(events), "events_per_second": sum(events) / seconds}
 
 
 def _present(*texts: str) -> list[str]:

@@ -28,6 +28,7 @@ from aqua_jax.control import (
 from aqua_jax.engine import engine as production
 from aqua_jax.engine import observer, protocols, streams
 from aqua_jax.simulation import engines, items, neighbours, network, routing, world
+from aqua_jax.simulation import runner as runners
 
 _HOST_SPACES = range(1, 2)
 _SPACES = range(8, 40)  # of grants, of each borrower
@@ -108,7 +109,7 @@ class Text:
     number: int
     member: TextMember
     engine: production.Engine
-    runner: protocols.Runner
+    runner: runners.SimulatedRunner
     borrower: borrowing.Borrower | None
     lender: lending.Lender | None
 
@@ -121,7 +122,7 @@ class Server:
         self.items: dict[str, items.SimulatedItems] = {}
         self.overdue: list[lease_types.Overdue] = []
         members = spec.servers[number]
-        self._number = number
+        self.number = number
         self._times = spec.times
         self._world = at
         self._network = network.Network(at.clock)
@@ -173,7 +174,7 @@ class Server:
         seat.take(made.engine)
         self.texts[name] = Text(
             name,
-            self._number,
+            self.number,
             number,
             member,
             made.engine,

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import resource
 import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -93,6 +94,7 @@ def summarise_host(record: records.RunRecord, seconds: float) -> dict[str, Any]:
     """What this machine took to simulate a run (`metrics.HOST`): other in every run."""
     return {
         "seconds": seconds,
+        "memory_bytes_peak": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024,
         "dispatches": len(record.controller_seconds),
         "controller_seconds": _controller_seconds(record),
     }

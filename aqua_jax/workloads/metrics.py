@@ -355,6 +355,20 @@ BENCHMARK: Mapping[str, Metric] = {
 }
 
 # Tables of a report and what stands in a row of each; `*` is a row's name.
+# Of a simulated run, by arm and member; of all servers together.
+LENDER: Mapping[str, Metric] = {
+    "items": Metric("Items", "", "images or clips made"),
+    "item_seconds": Metric(
+        "Item", "s", "from the arrival of an image or clip to the end of the batch that made it"
+    ),
+    "batch_mean": Metric("Batch", "", "items of a batch, mean"),
+    "offered_bytes_mean": Metric("Lent", "bytes", "memory lent, granted or not, mean over time"),
+    "held_bytes_mean": Metric("Held", "bytes", "of what is lent, held by borrowers, mean over time"),
+    "held_bytes_max": Metric("Held most", "bytes", "of what is lent, held by borrowers at a time"),
+    "reclaims": Metric("Reclaims", "", "times that it called memory back"),
+    "overdue": Metric("Overdue", "", "reclaims that were not met by their deadline"),
+}
+
 SECTIONS: Mapping[str, Mapping[str, Metric]] = {
     "arms.*": ARM,
     "comparisons.*": COMPARISON,
@@ -368,6 +382,7 @@ SECTIONS: Mapping[str, Mapping[str, Metric]] = {
     "runs.*.*": ARM,
     "host.*": HOST,
     "measured.*.*": MEASURED,
+    "lenders.*.*": LENDER,
 }
 
 

@@ -19,6 +19,7 @@ from aqua_jax.workloads import (
     chrome,
     environment,
     files,
+    lenders,
     measure,
     measured,
     metrics,
@@ -33,6 +34,7 @@ _COMMON = ("schema_version", "config", "evidence", "hardware", "versions")
 _REQUIRED = (*_COMMON, "arms", "comparisons")
 _OPTIONAL = (
     "tenants", "emulation", "programs", "links", "data_path", "sweep", "runs", "host", "measured",
+    "lenders",
     "notes",
 )  # fmt: skip
 _OF_BENCHMARK = (*_COMMON, "title", "benchmark")
@@ -66,6 +68,7 @@ def assemble(
             run.arm: measure.summarise_emulation(run) for run in runs if run.evidence == "emulated"
         },
         "programs": {run.arm: run.programs for run in runs if run.programs},
+        "lenders": {run.arm: lenders.summarise(run) for run in runs if run.lenders},
         "measured": {run.arm: measured.summarise(run) for run in runs if run.measured},
         "links": links or {},
         "data_path": data_path or {},

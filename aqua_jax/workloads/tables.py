@@ -43,7 +43,7 @@ def show(report: Mapping[str, Any], console: rich.console.Console) -> None:
         if not rows.has_ratio_columns(report):
             tables += comparisons(report, console.width)
         tables += tenants(report, console.width)
-    for table in [*tables, *measured(report, console.width)]:
+    for table in [*tables, *measured(report, console.width), *lenders(report, console.width)]:
         console.print(table)
     for note in report.get("notes", ()):
         console.print(rich.text.Text(note))
@@ -115,6 +115,13 @@ def measured(report: Mapping[str, Any], width: int) -> Iterator[rich.table.Table
     for arm, members in report.get("measured", {}).items():
         columns = rows.columns("measured.*.*", list(members.values()))
         yield from _lines(f"{arm}: measured and simulated", list(members), columns, width)
+
+
+def lenders(report: Mapping[str, Any], width: int) -> Iterator[rich.table.Table]:
+    """One table per arm in which memory is lent."""
+    for arm, members in report.get("lenders", {}).items():
+        columns = rows.columns("lenders.*.*", list(members.values()))
+        yield from _lines(f"Lenders of {arm}", list(members), columns, width)
 
 
 def sweep(report: Mapping[str, Any], width: int) -> Iterator[rich.table.Table]:

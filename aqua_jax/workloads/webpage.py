@@ -13,6 +13,7 @@ from typing import Any
 
 from aqua_jax.workloads import (
     headline,
+    lender_plots,
     measured_plots,
     metrics,
     plots,
@@ -90,6 +91,8 @@ def render(report: Mapping[str, Any], runs: Sequence[records.RunRecord]) -> str:
         _tenants(report),
         _plain_table(report, "measured"),
         _figures("", measured_plots.render(runs)),
+        _plain_table(report, "lenders"),
+        _figures("", lender_plots.render(runs)),
         _data_path(report),
         *(_plain_table(report, name) for name in ("emulation", "links", "programs", "host")),
         "<h2>How to read and repeat this</h2>",

@@ -179,11 +179,9 @@ def test_what_has_ended_leaves_its_record_alone():
         taken = records.RequestRecord(id=n, tenant="", prompt_tokens=0, scheduled_at=0.0)
         stream = made.engine.submit(toy.request([n] * 6, 12), sink=keeper.sink(taken))
         keeper.admitted(taken, stream.id)
-    samples = 0
     while not made.engine.idle:
         made.step()
-        samples += keeper.sample() is not None
-    assert samples > 10
+        assert keeper.sample() is None
     assert keeper.finished == 40
     assert record.samples == []
     assert record.spans == []
