@@ -6,6 +6,7 @@ Knows: the engine's observer, records. Does not know: jax, how a record is shown
 from __future__ import annotations
 
 import array
+import collections
 from collections.abc import Sequence
 from typing import Any
 
@@ -48,6 +49,7 @@ class Recorder(observer.Observer):
         self._keeps_timeline = keeps_timeline
         self._sampled_at = -sample_seconds
         self._unfinished: dict[str, int] = {}  # requests, by tenant
+        self._came: collections.deque[tuple[float, str]] = collections.deque()  # lately: a tenant's
         self._attended: dict[int, int] = {}  # pages read in place, by space
         self._admitted: dict[int, records.RequestRecord] = {}  # by the session's id
         self._sessions: dict[int, types.Session] = {}  # that ran and have not ended, by request
@@ -66,6 +68,7 @@ class Recorder(observer.Observer):
         self.record.requests.append(request)
         self.waiting_first += 1
         self._unfinished[request.tenant] = self._unfinished.get(request.tenant, 0) + 1
+        self._came.append((request.scheduled_at, request.tenant))
         token_ids = array.array("i")
         request.token_ids = token_ids
 
@@ -127,7 +130,7 @@ class Recorder(observer.Observer):
             request = self._admitted.get(plan.session.id)
             if request is not None:  # else it has ended
                 self._sessions[request.id] = plan.session
-        self._note_tenants(self._engine, batch, finished_at)
+        self._note_tenants(self._engine, batch, started_at, finished_at)
         for space, pages in self._reads.count(batch).items():
             self._attended[space] = self._attended.get(space, 0) + pages
         args = {"lanes": len(batch.lanes), "prefill": batch.prefill_units, "steps": batch.steps}
@@ -183,18 +186,24 @@ class Recorder(observer.Observer):
             request.service, request.preemptions = session.service, session.preemptions
             del self._admitted[session.id]
 
-    def _note_tenants(self, engine: engines.Engine, batch: types.Batch, finished_at: float) -> None:
-        """What the slice gave to each tenant, and who has more requests than ran in it."""
+    def _note_tenants(
+        self, engine: engines.Engine, batch: types.Batch, started_at: float, finished_at: float
+    ) -> None:
+        """What the slice gave to each tenant, and who had requests that waited all the while."""
+        while self._came and self._came[0][0] <= started_at - self._start:
+            self._came.popleft()
         if len(self._unfinished) < 2:
             return
         served: dict[str, float] = {}
-        lanes: dict[str, int] = {}
+        not_waiting: dict[str, int] = {}
         for plan in batch.lanes:
             tenant = plan.session.request.tenant
             service = engine.controller.policy.service(plan.prefill, plan.steps)
             served[tenant] = served.get(tenant, 0.0) + service
-            lanes[tenant] = lanes.get(tenant, 0) + 1
-        backlogged = [t for t, count in self._unfinished.items() if count > lanes.get(t, 0)]
+            not_waiting[tenant] = not_waiting.get(tenant, 0) + 1
+        for _, tenant in self._came:  # while the slice ran
+            not_waiting[tenant] = not_waiting.get(tenant, 0) + 1
+        backlogged = [t for t, n in self._unfinished.items() if n > not_waiting.get(t, 0)]
         self.record.fairness.note(finished_at - self._start, served, backlogged)
 
     def _span(

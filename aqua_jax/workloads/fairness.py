@@ -3,12 +3,12 @@
 Knows: tenants, their weights, service in weighted tokens, moments. Does not
 know: requests, slices, policy.
 
-A tenant is backlogged while it has more unfinished requests than run. Those
-that want less than their part owe and are owed nothing, so service counts only
-over seconds in which a tenant and at least one other are backlogged: else a
-light tenant, or one that has the device to itself at the end, would read as
-unfairness. This is the setting of the bounds in Sheng et al., "Fairness in
-Serving Large Language Models" (OSDI 2024).
+A tenant is backlogged while some request of it waits: it has more unfinished
+ones than run. Tenants that want less than their part owe and are owed nothing,
+so service counts only over seconds in which a tenant and at least one other are
+backlogged: else a light tenant, or one that has the device to itself at the
+end, would read as unfairness. This is the setting of the bounds in Sheng et
+al., "Fairness in Serving Large Language Models" (OSDI 2024).
 """
 
 from __future__ import annotations
@@ -48,18 +48,13 @@ class Fairness:
     contended: dict[str, Contended] = dataclasses.field(default_factory=dict)
     gap_max: float = 0.0
     _noted_at: float = 0.0
-    _backlogged: list[str] = dataclasses.field(default_factory=list)  # at the last note, sorted
     _leads: dict[tuple[str, str], _Lead] = dataclasses.field(default_factory=dict)
 
     def note(
         self, at_seconds: float, served: Mapping[str, float], backlogged: Iterable[str]
     ) -> None:
-        """What each tenant was served since the last note, and who is backlogged now.
-
-        Who is so at both notes is taken to be so from one to the other.
-        """
-        now = sorted(backlogged)
-        staying = [tenant for tenant in self._backlogged if tenant in now]
+        """What each tenant was served since the last note, and who was backlogged throughout."""
+        staying = sorted(backlogged)
         service = {t: served.get(t, 0.0) / self.weights.get(t, 1.0) for t in staying}
         if len(staying) > 1:
             seconds = at_seconds - self._noted_at
@@ -71,7 +66,7 @@ class Fairness:
             (a, b): self._moved(a, b, service[a] - service[b])
             for a, b in itertools.combinations(staying, 2)
         }
-        self._noted_at, self._backlogged = at_seconds, now
+        self._noted_at = at_seconds
 
     def _moved(self, one: str, other: str, change: float) -> _Lead:
         lead = self._leads.get((one, other)) or _Lead()

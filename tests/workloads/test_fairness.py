@@ -22,9 +22,9 @@ NOTES = st.lists(
 def test_only_seconds_in_which_two_are_backlogged_count() -> None:
     run = fairness.Fairness({"a": 2.0})
     run.note(0.0, {}, ["a"])
-    run.note(5.0, {"a": 100.0}, ["a", "b"])  # b came within these
+    run.note(5.0, {"a": 100.0}, ["a"])  # b came within these
     run.note(7.0, {"a": 40.0, "b": 10.0}, ["b", "a"])
-    run.note(8.0, {"a": 0.0, "b": 4.0}, ["b"])  # a has nothing waiting any more
+    run.note(8.0, {"a": 0.0, "b": 4.0}, ["b"])  # a's last was let in within this one
     run.note(9.0, {"b": 50.0}, ["b"])
     assert run.contended == {
         "a": fairness.Contended(seconds=2.0, service=20.0),
@@ -62,28 +62,21 @@ def test_one_tenant_alone_has_nobody_to_be_measured_against() -> None:
 def test_gaps_and_rates_are_those_of_a_search_over_all_periods(
     notes: list[tuple[dict[str, float], set[str]]],
 ) -> None:
-    run = fairness.Fairness({"c": 2.0})
-    for at, (served, backlogged) in enumerate(notes):
-        run.note(float(at), served, backlogged)
     weight = {"a": 1.0, "b": 1.0, "c": 2.0}
+    run = fairness.Fairness(weight)
+    for at, (served, backlogged) in enumerate(notes, 1):
+        run.note(float(at), served, backlogged)
     gaps = [0.0]
     for one, other in itertools.combinations("abc", 2):
-        for first, last in itertools.combinations(range(len(notes)), 2):
-            if all({one, other} <= notes[at][1] for at in range(first, last + 1)):
-                lead = [
-                    notes[at][0].get(one, 0.0) / weight[one]
-                    - notes[at][0].get(other, 0.0) / weight[other]
-                    for at in range(first + 1, last + 1)
-                ]
-                gaps.append(abs(sum(lead)))
+        for first, last in itertools.combinations(range(len(notes) + 1), 2):
+            period = notes[first:last]
+            if all({one, other} <= backlogged for _, backlogged in period):
+                had = {t: sum(served.get(t, 0.0) for served, _ in period) for t in (one, other)}
+                gaps.append(abs(had[one] / weight[one] - had[other] / weight[other]))
     assert run.gap_max == pytest.approx(max(gaps))
     for tenant in "abc":
-        counted = [
-            at
-            for at in range(1, len(notes))
-            if tenant in (both := notes[at - 1][1] & notes[at][1]) and len(both) > 1
-        ]
+        counted = [served for served, others in notes if tenant in others and len(others) > 1]
         total = run.contended.get(tenant, fairness.Contended())
         assert total.seconds == len(counted)
-        expected = sum(notes[at][0].get(tenant, 0.0) / weight[tenant] for at in counted)
+        expected = sum(served.get(tenant, 0.0) for served in counted) / weight[tenant]
         assert total.service == pytest.approx(expected)
