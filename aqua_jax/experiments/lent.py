@@ -30,7 +30,8 @@ class Watch:
         for name, record in self._of.items():
             lender = self._lender(name)
             held = 0
-            for grant in ledger.standing(lender.client).grants:
+            joined = lender.counters.lives > 0
+            for grant in ledger.standing(lender.client).grants if joined else ():
                 held += grant.units_count
             record.at_seconds.append(at)
             record.offered_bytes.append(ranges.count(lender.lent) * unit_bytes)

@@ -23,9 +23,7 @@ _WIDE = 1.25  # inches of a panel
 def render(runs: Sequence[records.RunRecord]) -> list[plots.Plot]:
     """The plots that the records have data for."""
     lending = [run for run in runs if any(_has_lent(one) for one in run.lenders.values())]
-    working = [
-        run for run in runs if any(len(one.items_seconds) for one in run.lenders.values())
-    ]
+    working = [run for run in runs if any(len(one.items_seconds) for one in run.lenders.values())]
     drawn = [_draw_memory(run) for run in lending]
     return drawn + ([_draw_items(working)] if working else [])
 

@@ -202,6 +202,11 @@ MEASURED: Mapping[str, Metric] = {
 HOST: Mapping[str, Metric] = {
     "seconds": Metric("Simulated in", "s", "seconds of this machine for all runs of the arm"),
     "dispatches": Metric("Dispatches", "", "slices of all runs of the arm"),
+    "memory_bytes_peak": Metric(
+        "Memory", "bytes", "the most that a process of this machine had, of those that ran the arm"
+    ),
+    "events": Metric("Events", "", "moments at which something happened in a simulated cluster"),
+    "events_per_second": Metric("Events a second", "", "of this machine's seconds"),
     "controller_seconds.*": Metric(
         "Controller",
         "s",
@@ -363,7 +368,9 @@ LENDER: Mapping[str, Metric] = {
     ),
     "batch_mean": Metric("Batch", "", "items of a batch, mean"),
     "offered_bytes_mean": Metric("Lent", "bytes", "memory lent, granted or not, mean over time"),
-    "held_bytes_mean": Metric("Held", "bytes", "of what is lent, held by borrowers, mean over time"),
+    "held_bytes_mean": Metric(
+        "Held", "bytes", "of what is lent, held by borrowers, mean over time"
+    ),
     "held_bytes_max": Metric("Held most", "bytes", "of what is lent, held by borrowers at a time"),
     "reclaims": Metric("Reclaims", "", "times that it called memory back"),
     "overdue": Metric("Overdue", "", "reclaims that were not met by their deadline"),
