@@ -20,10 +20,11 @@ The trace is not in the tree; where its files lie elsewhere, `--config.workload.
 Hardware: any; everything is simulated. Time: 3 minutes on 2 cores.
 Expect (simulated): of the measured latencies, mean and p99, client by client, 0.96 to 0.97 under
 FCFS and 1.01 to 1.02 under VTC. Jain's index 0.90 under fcfs, mlfq, srpt and buffered, which know
-no clients, 0.98 under eevdf, 1.00 under vtc and cfs. The p99 of the first token 558 s under vtc
-and 245 s under cfs (0.7 s for the lighter client, of 253), with weights 2 to 1 558 and 219. It
-trades the end of the heavier client for that: end to end its p99 is 598 s, of 570, and the mean
-over all 439 s, of 290, as prompts are prefilled when they come and nobody is dropped.
+no clients, 0.98 under eevdf, 1.00 under vtc and cfs; the largest gap in service 2,277 weighted
+tokens under vtc and 1,654 under cfs, with weights 2 to 1 1,846 and 2,230. The p99 of the first
+token 558 s under vtc and 245 s under cfs (0.7 s for the lighter client, of 253), with weights 558
+and 219. It trades the end of the heavier client for that: end to end its p99 is 598 s, of 570, and
+the mean over all 439 s, of 290, as prompts are prefilled when they come.
 """
 
 from __future__ import annotations
