@@ -18,7 +18,7 @@ from typing import NamedTuple
 import ml_collections
 import pytest
 
-from aqua_jax.experiments import overrides, settings, simulated_settings
+from aqua_jax.experiments import overrides
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 TEXT = (ROOT / "README.md").read_text()
@@ -119,7 +119,7 @@ def set_value(config: ml_collections.ConfigDict, path: str, value: str) -> None:
     config[last] = type(config[last])(value)
 
 
-def check_arms(experiment: settings.Experiment | simulated_settings.SimulatedExperiment) -> None:
+def check_arms(experiment: overrides.Whole) -> None:
     """Each arm that is run builds; a wrong name or key raises."""
     for name in experiment.arm_names:
         overrides.arm(experiment, name)
