@@ -30,9 +30,9 @@ A running session may be displaced, by one before it in this order, once its
 quantum is spent: weighted tokens since it got its lane, anew from the end of
 its prefill. One before which no newcomer can come any more keeps it whole, also
 from newcomers: in a long overload such ones of all tenants stand close
-together, and would take turns at a few tokens each. Near prefill saturation newcomers' prefill would starve decoding,
-so the quantum grows with the share of prefill in recent service, to eight
-times at most.
+together, and would take turns at a few tokens each. Near prefill saturation
+newcomers' prefill would starve decoding, so the quantum grows with the share of
+prefill in recent service, to eight times at most.
 """
 
 from __future__ import annotations
