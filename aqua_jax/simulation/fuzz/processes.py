@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from aqua_jax.control import borrowing, lease_types, lending, sources
@@ -248,9 +248,12 @@ class LenderProcess:
         unit_slots: int,
         page_units: int,
         report: verdict.Report,
+        in_use: Callable[[], int],
     ) -> None:
+        """in_use: slots that borrowers use of what is lent, by whomever."""
         self.life = life
         self.slots_in_use = 0
+        self._in_use = in_use
         self._plan = plan
         self._unit_slots = unit_slots
         self._page_units = page_units
@@ -294,14 +297,17 @@ class LenderProcess:
     def turn(self) -> bool:
         assert self._lender is not None
         now = self.life.clock.now()
-        while self._spare and self._spare[0][0] <= now:
-            self._source.inform(self._spare.popleft()[1])
+        while (
+            self._spare
+            and self._spare[0].at <= now
+            and self._spare[0].slots_in_use <= self._in_use()
+        ):
+            self._source.inform(self._spare.popleft().units)
         return self._lender.turn(now)
 
     def wakes_at(self) -> float:
         assert self._lender is not None
-        at = self._lender.wakes_at()
-        return min(at, self._spare[0][0]) if self._spare else at
+        return self._lender.wakes_at()
 
     def close(self) -> None:
         self._spare.clear()

@@ -41,8 +41,14 @@ def borrow(scenario: bench.Scenario, rng: draws.Draws) -> bench.Scenario:
     """The same engine as a borrower: with little other memory, so that what is lent matters."""
     scenario = cut_tiers(scenario, rng.between(0, 2))
     if rng.chance(0.7):  # what is borrowed is to be used
-        policy = dataclasses.replace(scenario.policy, name="cfs", quantum_tokens=rng.between(1, 4))
-        scenario = dataclasses.replace(cut_tiers(scenario, 0), policy=policy)
+        policy = dataclasses.replace(
+            scenario.policy,
+            name="cfs",
+            quantum_tokens=rng.between(1, 4),
+            prefill_quantum_tokens=rng.between(1, 4),
+            newcomer_quantum_tokens=1,
+        )
+        scenario = dataclasses.replace(cut_tiers(scenario, rng.between(0, 1)), policy=policy)
     # A copy of a borrower must not outlast what the ledger waits longer than it does.
     return dataclasses.replace(scenario, page_seconds=min(scenario.page_seconds, 1e-4))
 
@@ -106,6 +112,8 @@ def _draw_policy(rng: draws.Draws, policy_rng: draws.Draws) -> base.PolicySettin
         quantum_tokens=rng.one_of([1, 2, 8, 64]),
         prefill_quantum_tokens=rng.one_of([1, 8, 512]),
         tenant_weights=rng.one_of([{}, {"a": 3.0}]),
+        newcomer_quantum_tokens=policy_rng.one_of([1, 8]),
+        newcomer_lead_tokens=policy_rng.one_of([0.0, 4096.0]),
     )
     if not policy_rng.chance(1 / 3):
         return settings

@@ -48,12 +48,21 @@ class EnginePlan:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Spare:
+    """Units that can be spared from a second on, and not before so many lent slots are in use."""
+
+    units: int
+    at: float = 0.0
+    slots_in_use: int = 0
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LenderPlan:
-    """A process that lends all but what it needs. spare: from a second on, so many units."""
+    """A process that lends all but what it needs. spare: how much that is, one after the other."""
 
     name: str
     units: int
-    spare: tuple[tuple[float, int], ...]
+    spare: tuple[Spare, ...]
     reclaim_seconds: float
     faults: line.LineFaults
     troubles: tuple[Trouble, ...]
@@ -76,17 +85,17 @@ def draw(seed: int) -> Server:
     """A server with one to three borrowers and one or two lenders."""
     rng = draws.Draws(seed, "server")
     page_units, unit_slots = rng.one_of([1, 2, 4]), rng.one_of([1, 1, 2, 3])
-    borrowers = rng.one_of([1, 1, 2, 3])
+    borrowers = rng.one_of([1, 1, 1, 2, 3])
     pools = rng.one_of([0, 0, 1])
-    others = rng.between(1, 2) - pools if pools else rng.between(1, 2)
-    until = rng.one_of([0.1, 0.3, 0.6])
+    others = rng.one_of([1, 2, 2]) - pools
+    until = rng.one_of([0.02, 0.1])
     is_calm = rng.chance(0.15)
     engines = []
     for number in range(borrowers + pools):
         one = draws.Draws(seed, f"engine {number}")
         # Ten to a server at most: no two servers have the same engine.
         scenario = scenarios.draw_engine(
-            10 * seed + number, page_units=page_units, clients_most=one.one_of([4, 9])
+            10 * seed + number, page_units=page_units, clients_most=one.one_of([9, 18])
         )
         lends = number >= borrowers
         if not lends:
@@ -97,7 +106,7 @@ def draw(seed: int) -> Server:
                 scenario=dataclasses.replace(scenario, is_punctual=False),
                 faults=_draw_line(one, 10 * seed + number),
                 troubles=() if is_calm else _draw_troubles(one, until),
-                ahead_slots=0 if lends else one.between(1, 12),
+                ahead_slots=0 if lends else one.one_of([1, 2, 4, 12]),
                 retain_pages=one.between(2, 6) if lends else 0,
             )
         )
@@ -114,12 +123,22 @@ def draw(seed: int) -> Server:
 
 def _draw_lender(seed: int, number: int, until: float, is_calm: bool) -> LenderPlan:
     rng = draws.Draws(seed, f"lender {number}")
-    units = rng.between(1, 8)
+    units = rng.between(2, 8)
     changes = _times(rng, until, rng.between(0, 4))
     return LenderPlan(
         name=f"lender{number}",
         units=units,
-        spare=((0.0, units), *((at, rng.between(0, units)) for at in changes)),
+        spare=(
+            Spare(units=units),
+            *(
+                Spare(
+                    at=at,
+                    units=rng.one_of([0, 0, rng.between(0, units)]),
+                    slots_in_use=rng.one_of([0, 2, 4, 6]),
+                )
+                for at in changes
+            ),
+        ),
         reclaim_seconds=rng.one_of([0.001, 0.02, 0.5]),
         faults=_draw_line(rng, 10 * seed + 5 + number),
         troubles=() if is_calm else _draw_troubles(rng, until),
@@ -132,7 +151,7 @@ def _draw_troubles(rng: draws.Draws, until: float) -> tuple[Trouble, ...]:
             kind=rng.one_of([Kind.DIE, Kind.DIE, Kind.STALL, Kind.LEAP, Kind.MUTE, Kind.DEAF]),
             at=at,
             seconds=rng.one_of([0.01, 0.15, 0.4, 1.2]),
-            slots_in_use=rng.one_of([0, 0, 1, 3]),
+            slots_in_use=rng.one_of([0, 0, 1, 3, 6]),
             comes_back=rng.chance(0.7),
         )
         for at in _times(rng, until, rng.one_of([0, 0, 1, 1, 2]))

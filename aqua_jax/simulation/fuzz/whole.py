@@ -66,6 +66,7 @@ class _Run:
                     unit_slots=server.unit_slots,
                     page_units=server.page_units,
                     report=self._report,
+                    in_use=self._slots_in_use,
                 ),
                 plan.troubles,
             )
@@ -90,13 +91,16 @@ class _Run:
         self._report.seconds = self._clock.now()
         return self._report
 
+    def _slots_in_use(self) -> int:
+        return sum(seat.process.slots_in_use for seat in self._seats)
+
     def _is_over(self, seat: _Seat) -> bool:
         return seat.process.is_over if seat.is_there else seat.back_at == math.inf
 
     def _befall(self) -> None:
         """What troubles are due."""
         now = self._clock.now()
-        in_use = sum(seat.process.slots_in_use for seat in self._seats)
+        in_use = self._slots_in_use()
         for seat in self._seats:
             while seat.is_there and seat.troubles:
                 trouble = seat.troubles[0]
