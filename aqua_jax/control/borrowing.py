@@ -45,7 +45,8 @@ class BorrowerSettings:
     """How much it borrows, and when it asks.
 
     unit_slots: slots of a unit. spaces: ids for grants; as many grants at a time.
-    units_max: it never holds more. ahead_slots: granted slots that it likes to have FREE.
+    units_max: it never holds more. ahead_slots: granted slots that it likes to have FREE; it asks
+    for more when fewer than half of them are, so that few grants hold much.
     full_share: of the device's pages in use, from which on it wants memory at all.
     idle_seconds: after so long it gives back what is FREE beyond that.
     heartbeat_seconds: between two questions after its standing. silence_seconds: without an answer
@@ -213,6 +214,8 @@ class Borrower:
         if not any(not self._slots.is_known(space) for space in settings.spaces):
             return 0
         short = settings.ahead_slots - self._free_count()
+        if 2 * short < settings.ahead_slots:
+            return 0
         most = settings.units_max - self.units_held
         return min(-(-short // settings.unit_slots), most)
 
