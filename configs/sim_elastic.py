@@ -39,9 +39,9 @@ CLUSTER = cluster_settings.ClusterSettings(
     },
 )
 ARMS = {
-    "fcfs": {"policy": {"name": "fcfs"}},
+    "fcfs": {"policy": {"name": "fcfs"}, "cluster": {"lends": False}},
     "cfs_host": {"cluster": {"lends": False}},
-    "cfs_peer": {},
+    "cfs_peer": {"cluster": {"lends": True}},
 }
 
 

@@ -46,9 +46,9 @@ ITEMS = {
 }
 CLUSTER = cluster_settings.ClusterSettings(servers=1, devices=8, texts=TEXTS, items=ITEMS)
 ARMS = {
-    "fcfs": {"policy": {"name": "fcfs"}},
+    "fcfs": {"policy": {"name": "fcfs"}, "cluster": {"lends": False}},
     "cfs_host": {"cluster": {"lends": False}},
-    "cfs_peer": {},
+    "cfs_peer": {"cluster": {"lends": True}},
 }
 
 

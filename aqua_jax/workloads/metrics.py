@@ -260,6 +260,13 @@ DATA_PATH: Mapping[str, Metric] = {
 }
 
 BENCHMARK: Mapping[str, Metric] = {
+    "ended_count": Metric("Ended", "", "requests that ended"),
+    "events": Metric("Events", "", "moments at which something happened"),
+    "events_per_second": Metric("Events a second", "", "of the host's seconds, over the whole run"),
+    "early_event_seconds": Metric("Event, early", "s", "host seconds, in the second fifth"),
+    "late_event_seconds": Metric("Event, late", "s", "host seconds, in the last fifth"),
+    "late_ratio": Metric("Late over early", "ratio", "of the seconds for an event"),
+    "memory_bytes_peak": Metric("Memory", "bytes", "the most that the process had so far"),
     "dispatches": Metric("Dispatches", "", "slices that were dispatched and measured"),
     "controller_seconds": Metric(
         "Controller",
