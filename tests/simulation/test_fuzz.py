@@ -1,4 +1,4 @@
-"""Random servers keep every promise, seed by seed, and replay exactly; and what they are made of."""
+"""Random servers keep every promise, seed by seed, and replay exactly; what they are made of."""
 
 from __future__ import annotations
 
