@@ -4,7 +4,7 @@ Command: `python -m aqua_jax.run --config=configs/sim_cluster.py --workdir=out/s
 The trace is not in the tree; see `sim_burst.py`.
 Hardware: any; everything is simulated. Time: 5 minutes on 2 cores.
 Expect (simulated): the same token ids in both arms; first tokens sooner where the least loaded
-engine gets a request. The table Host has this machine's seconds, events a second and memory.
+of 128 engines gets a request. The table Host has this machine's seconds, events a second, memory.
 """
 
 from __future__ import annotations

@@ -1,14 +1,14 @@
 """Offer, reclaim, offer: CodeLlama-34B borrows from a neighbour whose images come in a burst.
 
-For the first third of the run few images arrive, then more than small batches can make: the
-neighbour calls its memory back for batches of 11, the borrower's pages move to the host's memory
-within a second, and when the images are made it lends again. In `cfs_host` it never lends.
+For 100 seconds few images arrive, then for a minute more than small batches can make: the neighbour
+calls its memory back for batches of 11, the borrower's pages move to the host's memory within the
+second that it gives them, and when the images are made it lends again. In `cfs_host` it never does.
 
 Command: `python -m aqua_jax.run --config=configs/sim_elastic.py --workdir=out/sim_elastic`.
 The trace is not in the tree; see `sim_burst.py`.
 Hardware: any; everything is simulated. Time: 1 minute on 2 cores.
-Expect (simulated): the same token ids in every arm; no reclaim is overdue; images take as long
-whether the memory was lent or not.
+Expect (simulated): the same token ids in every arm; under `cfs_peer` 1 reclaim and 0 overdue, no
+page of a peer from second 105 to 170, and images as fast as where nothing is lent (p50 9.2 s).
 """
 
 from __future__ import annotations

@@ -7,8 +7,9 @@ and borrows from the others what its own has not got.
 Command: `python -m aqua_jax.run --config=configs/sim_server.py --workdir=out/sim_server`.
 The trace is not in the tree; see `sim_burst.py`.
 Hardware: any; everything is simulated. Time: 4 minutes on 2 cores.
-Expect (simulated): the same token ids in every arm; first tokens at the 99th percentile several
-times sooner with lenders than under fcfs; no reclaim is overdue.
+Expect (simulated): the same token ids in every arm; first tokens at the 99th percentile 20 times
+sooner than under fcfs, throughput 1.1 times; with lenders three quarters of what leaves the devices
+stays in the server's own; 0 reclaims overdue.
 """
 
 from __future__ import annotations

@@ -99,7 +99,8 @@ class _Load:
         begin = time.process_time()
         try:
             for part in range(1, _PARTS + 1):
-                while self._ended * _PARTS < part * self._all:
+                before = world.events
+                while self._ended * _PARTS < part * self._all or world.events == before:
                     world.run(world.clock.now() + 0.1)
                     world.clock.wait([], world.clock.now() + 0.1)
                 marks.append((world.events, time.process_time() - begin))

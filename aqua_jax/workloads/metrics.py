@@ -202,9 +202,7 @@ MEASURED: Mapping[str, Metric] = {
 HOST: Mapping[str, Metric] = {
     "seconds": Metric("Simulated in", "s", "seconds of this machine for all runs of the arm"),
     "dispatches": Metric("Dispatches", "", "slices of all runs of the arm"),
-    "memory_bytes_peak": Metric(
-        "Memory", "bytes", "the most that a process of this machine had, of those that ran the arm"
-    ),
+    "memory_bytes_peak": Metric("Memory", "bytes", "the most that a process of this machine had"),
     "events": Metric("Events", "", "moments at which something happened in a simulated cluster"),
     "events_per_second": Metric("Events a second", "", "of this machine's seconds"),
     "controller_seconds.*": Metric(
@@ -370,9 +368,7 @@ BENCHMARK: Mapping[str, Metric] = {
 # Of a simulated run, by arm and member; of all servers together.
 LENDER: Mapping[str, Metric] = {
     "items": Metric("Items", "", "images or clips made"),
-    "item_seconds": Metric(
-        "Item", "s", "from the arrival of an image or clip to the end of the batch that made it"
-    ),
+    "item_seconds": Metric("Item", "s", "from an image's or clip's arrival to its batch's end"),
     "batch_mean": Metric("Batch", "", "items of a batch, mean"),
     "offered_bytes_mean": Metric("Lent", "bytes", "memory lent, granted or not, mean over time"),
     "held_bytes_mean": Metric(

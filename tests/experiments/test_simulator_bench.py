@@ -1,0 +1,33 @@
+"""The benchmark of the simulator runs and tells what it should; what is wrong is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from aqua_jax.control import errors
+from aqua_jax.experiments import simulator_bench
+from aqua_jax.workloads import metrics
+
+
+def test_each_row_says_what_an_event_costs():
+    made = simulator_bench.SimulatorBenchmark(servers="1,2", living=3, requests=6)
+    rows = dict(made.rows())
+    assert list(rows) == ["1 servers", "2 servers"]
+    for count, row in enumerate(rows.values(), 1):
+        assert 6 * count <= row["ended_count"] <= 20 * count
+        assert row["late_event_seconds"] > 0 < row["early_event_seconds"]
+        assert all(metrics.lookup("benchmark.*", name) for name in row)
+
+
+@pytest.mark.parametrize(
+    ("changes", "text"),
+    [
+        ({"policy": "cfz"}, "unknown policy 'cfz'"),
+        ({"servers": "1,x"}, "give counts"),
+        ({"servers": "0"}, "give counts"),
+        ({"living": 0}, "living 0"),
+    ],
+)
+def test_what_is_wrong_is_refused(changes: dict, text: str):
+    with pytest.raises(errors.ConfigError, match=text):
+        simulator_bench.SimulatorBenchmark(**changes)
