@@ -14,9 +14,10 @@ The truth is what a heartbeat's answer says: units that are in no set of the
 lease have come home. Units of a borrower that is gone are fenced: they are
 zeroed, then reported, then lent again or at home.
 
-Who was counted as gone cannot know whether borrowers know. It touches nothing
-that it lent before each of them has heard of it, or has itself counted as gone:
-`quarantine_seconds`.
+Who was counted as gone cannot know whether borrowers know, nor, if only its
+answers were lost, whether the ledger does. It touches nothing that it lent
+before the ledger has counted it as gone too, and each borrower has heard of it
+or has itself counted as gone: `quarantine_seconds`.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class LenderSettings:
     time. heartbeat_seconds: between two questions after its standing. timeout_seconds: after which
     a request is sent again. gone_seconds: without an answer it counts itself as gone; more than the
     ledger's silence_seconds_max. quarantine_seconds: after that its memory is its own; more than
-    the silence_seconds of borrowers.
+    the ledger's silence_seconds_max and the silence_seconds of borrowers together.
     """
 
     reclaim_seconds: float = 1.0
@@ -45,7 +46,7 @@ class LenderSettings:
     heartbeat_seconds: float = 0.25
     timeout_seconds: float = 0.5
     gone_seconds: float = 8.0
-    quarantine_seconds: float = 4.0
+    quarantine_seconds: float = 9.0
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):

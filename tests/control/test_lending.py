@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from aqua_jax.control import errors, lease_line, lease_types, leases, lending, ranges
+from aqua_jax.control import borrowing, errors, lease_line, lease_types, leases, lending, ranges
 
 BORROWER = lease_types.Role.BORROWER
 
@@ -174,6 +174,14 @@ def test_who_hears_nothing_for_long_counts_itself_as_gone() -> None:
     assert side.lender.lent == ()
     assert side.turn(4.0)
     assert side.store.log[-1] == ("take_back", ((0, 4),))
+
+
+def test_the_quarantine_outlasts_the_ledger_and_then_any_borrower() -> None:
+    borrower = borrowing.BorrowerSettings(
+        unit_slots=1, spaces=range(9, 10), units_max=1, ahead_slots=1
+    )
+    ledger = leases.Ledger(unit_bytes=1).snapshot()["settings"]["silence_seconds_max"]
+    assert lending.LenderSettings().quarantine_seconds > ledger + borrower.silence_seconds
 
 
 def test_who_waits_before_it_joins_again_sleeps_until_then() -> None:
