@@ -8,7 +8,7 @@ goal is below 1 ms. Nearly all of fcfs is work for each of the 256 sessions, of 
 pages that 1.6 preemptions a dispatch move out and in. The largest are Python's garbage collector.
 
 What counts is all that the controller does for a dispatch: outcomes and copies taken in, the slice
-and its copies planned, 60 pages copied each way. Devices and links are simulated, their time virtual.
+and its copies planned, 60 pages copied each way. Devices and links are simulated, so is their time.
 """
 
 from __future__ import annotations

@@ -11,14 +11,14 @@ The trace is not in the tree: it is AzureLLMInferenceTrace_2023_conv.csv of
 github.com/Azure/AzurePublicDataset; where it lies elsewhere, `--config.workload.trace=FILE`.
 Hardware: any; everything is simulated. Time: 5 minutes on 2 cores.
 Expect (simulated), the same token ids in every arm, to the better kind of first come first served:
-at 4 and 6 requests a second the p99 of the first token 23 and 37 times better in the median window,
-16 and 5.2 in the worst, with 1.08 times the throughput (1.04 at least) and a mean end to end of 0.97
-and 0.93 (0.87 at least), whose p99 is better too. The price is the time between tokens: its median
-is 10 times that of first come first served, since many more sessions share the device than fit.
-At 2 a second only the window of seed 0 fits into memory, and there all arms are alike; with
-`--config.memory.fraction=0.9` all five do. At 6, prefill alone needs 1.3 times the device in windows
-3 and 4, which bounds any policy to about 5.6 there. Copies beside slices hide either link: peer and
-host are alike; in line with slices they hold the device 7 times longer over PCIe than over NVLink.
+at 4 and 6 requests a second the p99 of the first token 23 and 37 times better in the median
+window, 16 and 5.2 in the worst, with 1.08 times the throughput (1.04 at least) and a mean end to end
+of 0.97 and 0.93 (0.87 at least), whose p99 is better too. The price is the time between tokens: its
+median is 10 times that of first come first served, since many more sessions share the device than
+fit. At 2 a second only the window of seed 0 fits into memory, and there all arms are alike; with
+`--config.memory.fraction=0.9` all five do. At 6, prefill alone needs 1.3 times the device in
+windows 3 and 4, which bounds any policy to about 5.6 there. Copies beside slices hide either link:
+peer and host are alike; in line with slices they hold the device 7 times longer over PCIe.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ DEVICE = simulated.DeviceSettings(hardware="H100", model="CodeLlama-34B")
 PEER = {"kind": "peer", "bytes": 50 * 10**9}  # of a neighbour that has an image model
 PEERS = {"kind": "peer", "bytes": 400 * 10**9}  # of as many as it takes, for the link alone
 HOST = {"kind": "host", "bytes": 400 * 10**9}
-# What an engine with vLLM's 0.9 has for weights and KV less 4.8 GiB, for the activations of a prefill
-# up to the model's context, CUDA graphs and workspaces: 4 GiB of KV, 22 thousand tokens.
+# What an engine with vLLM's 0.9 has for weights and KV, less 4.8 GiB for the activations of a
+# prefill up to the model's context, CUDA graphs and workspaces: 4 GiB of KV, 22 thousand tokens.
 MEMORY_FRACTION = 0.84
 # Sessions of the trace that the pool holds: what its pages carry of the mean prompt and half of
 # the mean output.
