@@ -12,7 +12,7 @@ github.com/Azure/AzurePublicDataset; where it lies elsewhere, `--config.workload
 Hardware: any; everything is simulated. Time: 5 minutes on 2 cores.
 Expect (simulated), the same token ids in every arm, to the better kind of first come first served:
 at 4 and 6 requests a second the p99 of the first token 23 and 37 times better in the median
-window, 16 and 5.2 in the worst, with 1.08 times the throughput (1.04 at least) and a mean end to end
+window, 16 and 5.2 in the worst, with 1.08 times the throughput (1.04 at least), a mean end to end
 of 0.97 and 0.93 (0.87 at least), whose p99 is better too. The price is the time between tokens: its
 median is 10 times that of first come first served, since many more sessions share the device than
 fit. At 2 a second only the window of seed 0 fits into memory, and there all arms are alike; with
