@@ -310,19 +310,20 @@ class PagePool:
     def _free_if_idle(self, pages: Iterable[int]) -> None:
         """PENDING -> FREE or RETIRED for those of `pages` that nothing touches, run by run."""
         first, last = 0, -1
+        is_free, retired, called = self._is_free, self._retired, self._called
         for page in pages:
-            if self._is_free[page] or page in self._retired:
+            if is_free[page] or page in retired:
                 continue
             if not self._is_idle(page):
                 busy_until = self._busy_until[page]
                 if busy_until > self.completed_dispatch and not self._owners[page]:
                     self._waiting.setdefault(busy_until, []).append(page)
                 continue  # whoever ends last looks again
-            if page in self._called:
-                del self._called[page]
-                self._retired[page] = None
+            if page in called:
+                del called[page]
+                retired[page] = None
                 continue
-            self._is_free[page] = True
+            is_free[page] = True
             if page != last + 1:
                 if last >= first:
                     self._free.give(first, last)

@@ -80,17 +80,31 @@ class Planner:
         indices: Sequence[int],
     ) -> list[copying.Copy]:
         """Copies of its pages between the device and their slots, one for each tier."""
-        first, out = len(holding.attended), direction == "out"
-        chosen: dict[spare.Tier, tuple[list[int], list[types.Move]]] = {}
+        by_tier: dict[spare.Tier, list[int]] = {}
         for index in indices:
-            away = holding.copy_of(index)
-            here, there = self._device.place(holding.device[index - first]), away.place
-            of_tier, moves = chosen.setdefault(away.tier, ([], []))
-            of_tier.append(index)
-            moves.append(types.Move(*((here, there) if out else (there, here)), away.units))
+            by_tier.setdefault(holding.copy_of(index).tier, []).append(index)
         copies = []
-        for tier, (of_tier, moves) in chosen.items():
-            aways = tuple(holding.copy_of(index) for index in of_tier)
+        for tier, of_tier in by_tier.items():
+            aways = tuple([holding.copy_of(index) for index in of_tier])
+            moves = self._moves(direction, holding, of_tier, aways, tier.slots)
             part = copying.Part(session.id, tuple(of_tier), aways)
-            copies.append(copying.Copy(direction, tier.name, tuple(moves), (part,)))
+            copies.append(copying.Copy(direction, tier.name, moves, (part,)))
         return copies
+
+    def _moves(
+        self,
+        direction: str,
+        holding: holdings.Holding,
+        indices: Sequence[int],
+        aways: Sequence[spare.Away],
+        slots: pages.PagePool,
+    ) -> tuple[types.Move, ...]:
+        """One for each page; there are many, so names are looked up once."""
+        first, held = len(holding.attended), holding.device
+        place, move = types.Place, types.Move
+        space, generation = self._device.space, self._device.generation
+        here = [place(space, held[index - first], generation) for index in indices]
+        space, generation = slots.space, slots.generation
+        there = [place(space, away.slot, generation) for away in aways]
+        source, target = (here, there) if direction == "out" else (there, here)
+        return tuple([move(s, t, a.units) for s, t, a in zip(source, target, aways, strict=True)])

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import sys
+import types
+
 import pytest
 
 from aqua_jax.control import errors
@@ -17,6 +20,34 @@ def test_each_row_says_what_an_event_costs():
         assert 6 * count <= row["ended_count"] <= 20 * count
         assert row["late_event_seconds"] > 0 < row["early_event_seconds"]
         assert all(metrics.lookup("benchmark.*", name) for name in row)
+
+
+class Calls:
+    """A clock that counts Python's calls: what a run costs, the same on every machine."""
+
+    def __init__(self) -> None:
+        self._count = 0
+
+    def process_time(self) -> float:
+        return float(self._count)
+
+    def note(self, frame: types.FrameType, event: str, argument: object) -> None:
+        self._count += event in ("call", "c_call")
+
+
+def test_an_event_costs_the_same_late_and_among_many(monkeypatch: pytest.MonkeyPatch):
+    calls = Calls()
+    monkeypatch.setattr(simulator_bench, "time", calls)
+    made = simulator_bench.SimulatorBenchmark(servers="1,3", living=40, requests=60)
+    sys.setprofile(calls.note)
+    try:
+        one, three = (row for _, row in made.rows())
+    finally:
+        sys.setprofile(None)
+    assert one["early_event_seconds"] > 100  # calls
+    for row in (one, three):
+        assert 0.75 < row["late_ratio"] < 1.25
+    assert 0.7 < one["events_per_second"] / three["events_per_second"] < 1.4
 
 
 @pytest.mark.parametrize(
