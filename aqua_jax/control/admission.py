@@ -72,12 +72,11 @@ class Admission:
         # All that they hold: `leaving` counts none of it.
         slice_.incoming += sum(self._memory.held(session) for session in finishing)
 
-    @property
-    def may_bring_back(self) -> bool:
+    def may_bring_back(self, slice_: slices.Slice) -> bool:
         """False when nobody in sight of the queue's head could come back between decisions."""
-        free = self._memory.device.free_count
-        return any(
-            not session.flights and self._pages_to_join(session, 0) <= free
+        available = slice_.available
+        return available >= 0 and any(
+            not session.flights and self._pages_to_join(session, 0) <= available
             for session in itertools.islice(self._stage.queue.states, self._settings.looks_max)
         )
 

@@ -172,10 +172,12 @@ class Controller:
 
     def bring_back(self, now: float) -> tuple[copying.Copy, ...]:
         """Copies for sessions that can come back into pages FREE now, between decisions."""
-        if not (self.policy.pages_out and self._stage.has_lane and self._admission.may_bring_back):
+        if not (self.policy.pages_out and self._stage.has_lane and self._stage.queue.states):
             return ()
         slice_ = self._shaper.begin()
         self._admission.count_pages(slice_, self._stage.runnable(), self._finishing())
+        if not self._admission.may_bring_back(slice_):
+            return ()
         self._admission.walk(slice_, now, displace=False)
         return tuple(copying.merge(slice_.copies))
 
