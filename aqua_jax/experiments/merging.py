@@ -77,7 +77,7 @@ class Samples:
             running += states[types.State.RUNNING]
             away += states[types.State.AWAY] + states[types.State.LEAVING]
             away += states[types.State.ARRIVING]
-            _add(pages, {"device": memory.device.used_count - memory.device.retired_count})
+            _add(pages, {"device": memory.device.used_count})
             for tier in memory.tiers:
                 _add(pages, {tier.name: tier.slots.used_count})
         waiting, tokens = 0, 0

@@ -85,6 +85,21 @@ def test_routes_share_the_requests():
     assert requests["code"] > requests["chat"] > 0
 
 
+def test_pages_in_use_leave_out_what_a_pool_has_lent():
+    text = MEMBERS.texts["text"]
+    other = cluster_settings.TextMemberSettings(
+        model="Llama-3.1-8B", route="chat", share=0.1, lends=True, retain_bytes=10**9
+    )
+    texts = {"text": dataclasses.replace(text, pair="other"), "other": other}
+    record = run(job(texts=texts, items={}, servers=1)).record
+    assert record is not None
+    lender = record.lenders["other"]
+    assert lender.model == "Llama-3.1-8B"
+    assert max(lender.held_bytes) > 0
+    used = [sample.pages["device"] for sample in record.samples]
+    assert min(used) >= 0 < max(used) < lender.offered_bytes[-1] // 2**21
+
+
 def test_who_is_stopped_says_so():
     assert clustered.run(job(), lambda: True).summary["interrupted"]
 
