@@ -184,6 +184,7 @@ class Stage:
         self.memory.drop(session, last_dispatch=session.last_dispatch)
         session.epoch += 1
         session.fragile = True
+        session.fresh = False  # a place ahead that lost work does not cost could be had for ever
         session.cached = session.planned_cached = 0
         session.state = types.State.WAITING
         self.enter_queue(session)

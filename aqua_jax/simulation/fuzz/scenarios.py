@@ -112,6 +112,8 @@ def _draw_policy(rng: draws.Draws, policy_rng: draws.Draws) -> base.PolicySettin
         quantum_tokens=rng.one_of([1, 2, 8, 64]),
         prefill_quantum_tokens=rng.one_of([1, 8, 512]),
         tenant_weights=rng.one_of([{}, {"a": 3.0}]),
+        newcomer_quantum_tokens=policy_rng.one_of([1, 8]),
+        newcomer_lead_tokens=policy_rng.one_of([0.0, 4096.0]),
     )
     if not policy_rng.chance(1 / 3):
         return settings
