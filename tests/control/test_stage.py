@@ -136,3 +136,12 @@ def test_integrity_names_what_is_wrong() -> None:
     session.lane, session.cached = 0, 5
     with pytest.raises(errors.InternalError, match="5 cached units, 16 planned and nothing in fl"):
         desk.check()
+
+
+def test_a_newcomer_that_loses_its_state_is_none_any_more() -> None:
+    desk = desks.Desk(pool_pages=16, chunks_max=1)
+    session = desk.submit(20, 4)
+    desk.decide()  # 8 of its 20 rows
+    assert session.fresh
+    desk.controller.lose_all(0.0)
+    assert (session.state, session.fresh, session.fragile) == (types.State.WAITING, False, True)
