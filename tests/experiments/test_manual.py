@@ -31,7 +31,7 @@ def test_every_setting_is_named_with_its_default():
 def test_simulated_experiments_have_what_is_theirs_alone():
     _, text = manual.text().split("Of simulated experiments")
     heads = re.findall(r"--config\.(\w*)\.?NAME=VALUE\n", text)
-    assert heads == ["", "device", "engine", "memory", "report"]
+    assert heads == ["", "device", "engine", "memory", "cluster", "report"]
     assert "rates: requests a second" in text
     assert "hardware H100, model CodeLlama-34B" in text
     assert "overlap True" in text
