@@ -106,18 +106,25 @@ def test_copies_between_arenas_do_not_wait_for_the_pool(
 
 
 def test_programs_go_on_beside_a_copy(clock: clocks.MonotonicClock) -> None:
-    """32 MiB are still on their way when a program enqueued after the copy is over."""
+    """32 MiB are still on their way when a program enqueued after the copy is over.
+
+    Not each time, where others want the cores; if it waited for the copy, never.
+    """
     stores = _large()
     mover = parts.one_sided(stores, clock)
     mover.warm_up()
     program = jax.jit(lambda array: (array, array[0, :1] + 0), donate_argnums=0)
     (warm,) = stores[POOL].run(program)
     jax.block_until_ready(warm)
-    ticket = mover.submit(parts.moves(POOL, range(1, 9), PEER, range(8)))
-    (after,) = stores[POOL].run(program)
-    jax.block_until_ready(after)
-    beside = not ticket.done()
-    parts.drain(mover, clock, [ticket])
+    beside = 0
+    for _ in range(20):
+        ticket = mover.submit(parts.moves(POOL, range(1, 9), PEER, range(8)))
+        (after,) = stores[POOL].run(program)
+        jax.block_until_ready(after)
+        beside += not ticket.done()
+        parts.drain(mover, clock, [ticket])
+        if beside:
+            break
     mover.close()
     assert beside
 
