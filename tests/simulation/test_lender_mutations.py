@@ -15,6 +15,7 @@ import pytest
 from aqua_jax.control import (
     borrowing,
     grants,
+    homes,
     lease_types,
     relocation,
     residency,
