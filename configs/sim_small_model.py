@@ -9,7 +9,7 @@ Command: `python -m aqua_jax.run --config=configs/sim_small_model.py --workdir=o
 Hardware: any; everything is simulated. Time: 3 minutes on 2 cores.
 The trace is not in the tree: mooncake_fast25_conversation_trace.jsonl is the conversation trace of
 github.com/kvcache-ai/Mooncake; where it lies elsewhere, `--config.workload.trace=FILE`.
-Expect (simulated): overlapped, copies hide behind slices over either link. In line with the slices,
+Expect (simulated): overlapped, copies hide behind slices over either link; in line with the slices,
 the device waits 27 s for copies over PCIe and 4.3 s over NVLink at 1 request a second, 49 and 20 s
 at 1.5, which costs 6 to 8 % of the throughput and, at 1.5, a third of the p99 of the first token.
 Against fcfs_reserve at 1.5: first tokens p50 12 and p99 1.3 times sooner at 0.97 of the throughput;
