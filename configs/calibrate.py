@@ -10,8 +10,8 @@ compare also `--config.verify=True`.
 Hardware: any, with nobody else on it: what shares the cores is in the times of one and not of
 the other.
 Time: 1 minute, 4 with verify and `--config.repeats=5`, on 2 cores.
-Expect: the cost's median error over slices below 10 %; median errors over five repeats of TTFT p50,
-TTFT p99 and makespan of 17, 4 and 2 % in fcfs, and of 16, 31 and 4 % in cfs_peer. The bound is 20 %;
+Expect: the cost's median error over slices below 10 %; median errors over 5 repeats of TTFT p50,
+TTFT p99 and makespan of 17, 4 and 2 % in fcfs, of 16, 31 and 4 % in cfs_peer. The bound is 20 %;
 what misses it is a tail of 0.1 s, six slices, in which single late slices of the host count.
 """
 
