@@ -7,9 +7,9 @@ short quantum serves newcomers sooner and gives each session fewer tokens at a t
 Command: `python -m aqua_jax.run --config=configs/sim_quantum.py --workdir=out/sim_quantum`.
 Hardware: any; everything is simulated. Time: 1 minute on 2 cores.
 Expect (simulated): since newcomers need no quantum, the p99 of the first token is 25 times better
-than first come first served with a quantum of 4 tokens and 23 with one of 1024; throughput goes from
-0.92 to 1.09 of it, the mean end to end from 0.68 to 1.03, and the time per token p50 from 22 times to
-12 times its own (medians of five windows; see the plot).
+than first come first served with a quantum of 4 tokens and 23 with one of 1024; throughput goes
+from 0.92 to 1.09 of it, the mean end to end from 0.68 to 1.03, and the time per token p50 from 22
+times to 12 times its own (medians of five windows; see the plot).
 """
 
 from __future__ import annotations
