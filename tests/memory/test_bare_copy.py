@@ -9,10 +9,9 @@ import pytest
 
 from aqua_jax.control import errors
 from aqua_jax.memory import bare_copy, native
+from tests.memory import parts
 
-pytestmark = pytest.mark.skipif(
-    not native.available(), reason=native.missing_reason() or "the native library is there"
-)
+pytestmark = parts.needs_native
 
 
 @pytest.fixture
