@@ -1,4 +1,4 @@
-"""Weights on disk: orbax checkpoints of a `CausalLlama`'s parameters.
+"""Weights on disk: orbax checkpoints of a decoder's parameters.
 
 Knows: parameter trees, orbax. Does not know: other people's formats.
 """
@@ -12,10 +12,10 @@ import jax
 import orbax.checkpoint as ocp
 
 from aqua_jax.control import errors
-from models import llama, shapes
+from models import decoder, llama, shapes
 
 
-def save(model: llama.CausalLlama, path: str | pathlib.Path) -> None:
+def save(model: decoder.CausalDecoder, path: str | pathlib.Path) -> None:
     """Writes the model's parameters to the folder `path`, whole or not at all.
 
     Raises ConfigError when something is there: weights are never overwritten.
@@ -29,7 +29,7 @@ def save(model: llama.CausalLlama, path: str | pathlib.Path) -> None:
 
 def restore(
     shape: shapes.LlamaShape, path: str | pathlib.Path, *, dtype: jax.typing.DTypeLike
-) -> llama.CausalLlama:
+) -> decoder.CausalDecoder:
     """A model of `shape` with the parameters saved at `path`, as `dtype`.
 
     Raises ConfigError when nothing is there or when it was saved from another shape.
@@ -37,7 +37,7 @@ def restore(
     folder = pathlib.Path(path).absolute()
     if not folder.is_dir():
         raise errors.ConfigError(f"no checkpoint at {path}: give a folder that save() wrote")
-    model = llama.CausalLlama(shape, dtype=dtype)
+    model = llama.causal(shape, dtype=dtype)
     with ocp.StandardCheckpointer() as checkpointer:
         found = checkpointer.metadata(folder).item_metadata
         _check(model.params, found, shape.name, path)

@@ -1,8 +1,8 @@
-"""Llama-family decoders in flax: RMSNorm, RoPE, grouped-query attention, SwiGLU.
+"""Llama and those that differ from it by a switch: Mistral, Qwen2, Qwen3 and their like.
 
-Knows: weights and the arithmetic of single rows (tokens). Does not know: pages,
-lanes, schedules, other rows. Attention itself is the loop's, between `project`
-and `combine`.
+RMSNorm, RoPE, grouped-query attention, SwiGLU. Knows: weights and the arithmetic of single rows
+(tokens). Does not know: pages, lanes, schedules, other rows. Attention itself is the loop's,
+between `project` and `combine`.
 
 Letters of shapes: `[rows]` tokens of any sessions in any order; under
 tensor parallelism `kv_heads`, `ffn` and `vocab` are this shard's share.
@@ -10,6 +10,8 @@ tensor parallelism `kv_heads`, `ffn` and `vocab` are this shard's share.
 
 from __future__ import annotations
 
+import pathlib
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -19,9 +21,10 @@ from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 
-from aqua_jax.control import errors
-from aqua_jax.loops import forward
-from models import shapes
+from aqua_jax.loops import forward, linear
+from models import config_json, decoder, hf_leaves, parts, shapes
+
+ARCHITECTURES = ("LlamaForCausalLM",)
 
 # The queries' and keys' initial scale over the usual one. At 1 the scores of random weights are
 # nearly equal, attention averages its values away and the next token follows from the last alone,
@@ -29,205 +32,205 @@ from models import shapes
 _QUERY_KEY_GAIN = 2.0
 
 
-class CausalLlama:
-    """A Llama as `forward.CausalModel`: pure functions over `params`, for use inside jit.
+def causal(
+    shape: shapes.LlamaShape,
+    *,
+    seed: int = 0,
+    dtype: DTypeLike = jnp.float32,
+    params: Any = None,
+) -> decoder.CausalDecoder:
+    """A model of `shape`, its weights `params` or drawn from `seed`: same seed, same weights."""
+    facts = forward.ModelFacts(
+        name=shape.name,
+        layers=shape.layers,
+        hidden=shape.hidden,
+        kv_heads=shape.kv_heads,
+        group=shape.group,
+        head_dim=shape.head_dim,
+        vocab=shape.vocab,
+        dtype=jnp.dtype(dtype),
+        context_tokens=shape.context_tokens,
+        windows=shape.windows,
+    )
+    return decoder.CausalDecoder(
+        facts,
+        lambda rngs: Llama(shape, rngs=rngs, dtype=dtype),
+        divides={"kv_heads": shape.kv_heads, "ffn": shape.ffn, "vocab": shape.vocab},
+        seed=seed,
+        params=params,
+    )
 
-    Weights are random, drawn from `seed`: same shape, seed and dtype, same weights.
-    """
 
-    def __init__(
-        self, shape: shapes.LlamaShape, *, seed: int = 0, dtype: DTypeLike = jnp.float32
-    ) -> None:
-        self.shape = shape
-        self.facts = forward.ModelFacts(
-            name=shape.name,
-            layers=shape.layers,
-            hidden=shape.hidden,
-            kv_heads=shape.kv_heads,
-            group=shape.group,
-            head_dim=shape.head_dim,
-            vocab=shape.vocab,
-            dtype=jnp.dtype(dtype),
-        )
-        module = Llama(shape, rngs=nnx.Rngs(seed), dtype=dtype)
-        self._ends, ends = nnx.split(module.ends)
-        self._block, blocks = nnx.split(module.blocks)
-        self.params = {"ends": nnx.as_pure(ends), "blocks": nnx.as_pure(blocks)}
-        self._specs = jax.tree.map(
-            lambda variable: variable.get_value(),
-            nnx.get_partition_spec({"ends": ends, "blocks": blocks}),
-            is_leaf=lambda leaf: isinstance(leaf, nnx.Variable),
-        )
+def from_config(fields: config_json.Fields) -> shapes.LlamaShape:
+    """The shape that a `config.json` of one of `ARCHITECTURES` describes. Raises ConfigError."""
+    heads = fields.integer("num_attention_heads")
+    hidden = fields.integer("hidden_size")
+    fields.expect("hidden_act", "silu")
+    fields.expect("attention_bias", False)
+    fields.expect("mlp_bias", False)
+    fields.expect("rope_scaling", None)
+    fields.ignore(("attention_dropout",))
+    shape = shapes.LlamaShape(
+        name=pathlib.Path(fields.path).parent.name,
+        source=str(fields.path),
+        layers=fields.integer("num_hidden_layers"),
+        hidden=hidden,
+        ffn=fields.integer("intermediate_size"),
+        heads=heads,
+        kv_heads=fields.integer("num_key_value_heads", heads),
+        head_dim=fields.integer("head_dim", hidden // heads),
+        vocab=fields.integer("vocab_size"),
+        rope_theta=fields.number("rope_theta", 10_000.0),
+        norm_epsilon=fields.number("rms_norm_eps", 1e-6),
+        tied_embeddings=fields.flag("tie_word_embeddings", False),
+        context_tokens=fields.integer("max_position_embeddings", 2048),
+    )
+    fields.refuse_rest()
+    return shape
 
-    def specs(self, shards: int) -> Any:
-        """PartitionSpecs of `params`. Raises ConfigError when `shards` do not divide the shape."""
-        for what, count in (
-            ("kv_heads", self.shape.kv_heads),
-            ("ffn", self.shape.ffn),
-            ("vocab", self.shape.vocab),
-        ):
-            if count % shards:
-                raise errors.ConfigError(
-                    f"model {self.shape.name!r} has {what}={count}, which {shards} tensor-parallel "
-                    f"shards do not divide: choose a number of shards that divides {count}"
-                )
-        return self._specs
 
-    def layers(self, params: Any) -> Any:
-        return params["blocks"]
-
-    def embed(self, params: Any, ids: jax.Array) -> jax.Array:
-        return nnx.merge(self._ends, params["ends"]).embed(ids)
-
-    def project(
-        self, layer: Any, x: jax.Array, positions: jax.Array
-    ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        return nnx.merge(self._block, layer).project(x, positions)
-
-    def combine(self, layer: Any, x: jax.Array, attended: jax.Array) -> jax.Array:
-        return nnx.merge(self._block, layer).combine(x, attended)
-
-    def logits(self, params: Any, x: jax.Array) -> jax.Array:
-        return nnx.merge(self._ends, params["ends"]).logits(x)
+def leaves(shape: shapes.LlamaShape) -> hf_leaves.Leaves:
+    """Where each leaf of `causal(shape)` comes from in a checkpoint."""
+    hidden, ffn, layer = shape.hidden, shape.ffn, "model.layers.{layer}."
+    found = {
+        "ends.embedding": hf_leaves.same("model.embed_tokens.weight", (shape.vocab, hidden)),
+        "ends.norm": hf_leaves.same("model.norm.weight", (hidden,)),
+        "blocks.attention_norm": hf_leaves.same(f"{layer}input_layernorm.weight", (hidden,)),
+        "blocks.ffn_norm": hf_leaves.same(f"{layer}post_attention_layernorm.weight", (hidden,)),
+        "blocks.qkv": hf_leaves.Leaf(
+            names=tuple(f"{layer}self_attn.{one}_proj.weight" for one in "qkv"),
+            shapes=tuple(
+                (heads * shape.head_dim, hidden)
+                for heads in (shape.heads, shape.kv_heads, shape.kv_heads)
+            ),
+            join=lambda got: _join_qkv(got, shape).T,
+            split=lambda ours: _split_qkv(ours.T, shape),
+        ),
+        "blocks.out": hf_leaves.transposed(
+            f"{layer}self_attn.o_proj.weight", (hidden, shape.heads * shape.head_dim)
+        ),
+    }
+    for ours, theirs, sizes in (
+        ("gate", "gate_proj", (ffn, hidden)),
+        ("up", "up_proj", (ffn, hidden)),
+        ("down", "down_proj", (hidden, ffn)),
+    ):
+        found[f"blocks.{ours}"] = hf_leaves.transposed(f"{layer}mlp.{theirs}.weight", sizes)
+    if not shape.tied_embeddings:
+        found["ends.head"] = hf_leaves.transposed("lm_head.weight", (shape.vocab, hidden))
+    return found
 
 
 class Llama(nnx.Module):
     """The weights: `ends` (embedding, last norm, head) and `blocks`, stacked over layers."""
 
     def __init__(self, shape: shapes.LlamaShape, *, rngs: nnx.Rngs, dtype: DTypeLike) -> None:
-        @nnx.split_rngs(splits=shape.layers)
-        @nnx.vmap(in_axes=(0,), out_axes=0, transform_metadata={nnx.PARTITION_NAME: None})
-        def stack(rngs: nnx.Rngs) -> Block:
-            return Block(shape, rngs=rngs, dtype=dtype)
-
         self.ends = Ends(shape, rngs=rngs, dtype=dtype)
-        self.blocks = stack(rngs)
+        self.blocks = decoder.stack(
+            lambda rngs: Block(shape, rngs=rngs, dtype=dtype), shape.layers, rngs
+        )
 
 
 class Ends(nnx.Module):
     """What comes before the first layer and after the last. Sharded over the vocabulary."""
 
     def __init__(self, shape: shapes.LlamaShape, *, rngs: nnx.Rngs, dtype: DTypeLike) -> None:
-        table, deviation = (shape.vocab, shape.hidden), shape.hidden**-0.5
         self.epsilon = shape.norm_epsilon
         self.norm = nnx.Param(jnp.ones(shape.hidden, dtype))
-        sharding = (forward.TENSOR_AXIS, None)
-        self.embedding = _normal(rngs, table, deviation, dtype, sharding)
-        head = None if shape.tied_embeddings else _normal(rngs, table, deviation, dtype, sharding)
-        self.head = nnx.data(head)
+        self.embedding = parts.table(rngs, (shape.vocab, shape.hidden), dtype=dtype)
+        self.head = nnx.data(None)
+        if not shape.tied_embeddings:
+            sizes = (shape.hidden, shape.vocab)
+            self.head = parts.column_parallel(rngs, sizes, dtype=dtype)
 
-    def embed(self, ids: jax.Array) -> jax.Array:
-        """`[rows]` ids -> `[rows, hidden]`. Every shard looks up its ids; the others add zeros."""
-        table = self.embedding[...]
-        local = ids - lax.axis_index(forward.TENSOR_AXIS) * table.shape[0]
-        mine = (local >= 0) & (local < table.shape[0])
-        found = table[jnp.where(mine, local, 0)]
-        return lax.psum(jnp.where(mine[:, None], found, jnp.zeros_like(found)), forward.TENSOR_AXIS)
+    def embed(self, ids: jax.Array, span: forward.Span) -> jax.Array:
+        del span  # positions are rotated in, layer by layer
+        return parts.look_up(self.embedding[...], ids)
 
-    def logits(self, x: jax.Array) -> jax.Array:
+    def logits(self, x: jax.Array, span: forward.Span) -> jax.Array:
         """`[rows, hidden]` -> float32 `[rows, vocab]`, the whole vocabulary on every shard."""
-        head = self.embedding if self.head is None else self.head
-        x = _rms_norm(x, self.norm[...], self.epsilon)
-        local = jnp.einsum("rh,vh->rv", x, head[...], preferred_element_type=jnp.float32)
+        head = self.embedding[...].T if self.head is None else self.head[...]
+        x = parts.rms_norm(x, self.norm[...], self.epsilon)
+        local = linear.apply(x, head, span.live, dtype=jnp.float32)
         return lax.all_gather(local, forward.TENSOR_AXIS, axis=1, tiled=True)
 
 
 class Block(nnx.Module):
     """One layer. Column-parallel in, row-parallel out: one sum over shards after each half.
 
-    qkv holds for each KV head its queries, its key and its value, so that sharding
-    by KV heads keeps together what attends together.
+    qkv's columns are, for each KV head, its queries, its key and its value, so that
+    sharding by KV heads keeps together what attends together.
     """
 
     def __init__(self, shape: shapes.LlamaShape, *, rngs: nnx.Rngs, dtype: DTypeLike) -> None:
-        hidden, ffn, axis = shape.hidden, shape.ffn, forward.TENSOR_AXIS
-        heads = (shape.kv_heads, shape.group, shape.head_dim)
+        hidden, ffn = shape.hidden, shape.ffn
         self.epsilon = shape.norm_epsilon
-        self.frequencies = rope_frequencies(shape)
+        self.heads = (shape.group + 2, shape.head_dim)
+        self.frequencies = parts.rope_frequencies(
+            shape.head_dim, shape.rope_theta, shape.rope_scaling
+        )
         self.attention_norm = nnx.Param(jnp.ones(hidden, dtype))
         self.ffn_norm = nnx.Param(jnp.ones(hidden, dtype))
-        qkv = jax.random.normal(
-            rngs.params(), (hidden, shape.kv_heads, shape.group + 2, shape.head_dim)
-        )
-        gains = np.full((shape.group + 2, 1), _QUERY_KEY_GAIN * hidden**-0.5, np.float32)
-        gains[-1] = hidden**-0.5
-        self.qkv = nnx.Param(
-            (qkv * gains[None, None]).astype(dtype),
-            out_sharding=(None, axis, None, None),
-            eager_sharding=False,
-        )
-        self.out = _normal(
-            rngs, (*heads, hidden), (shape.heads * shape.head_dim) ** -0.5, dtype, (axis,)
-        )
-        self.gate_up = _normal(rngs, (hidden, 2, ffn), hidden**-0.5, dtype, (None, None, axis))
-        self.down = _normal(rngs, (ffn, hidden), ffn**-0.5, dtype, (axis, None))
+        width = shape.kv_heads * (shape.group + 2) * shape.head_dim
+        self.qkv = parts.column_parallel(rngs, (hidden, width), dtype=dtype)
+        self.qkv[...] = _with_gain(self.qkv[...], shape)
+        self.qkv_bias = self.query_norm = self.key_norm = nnx.data(None)
+        if shape.qkv_bias:
+            bias = jax.random.normal(rngs.params(), (width,), jnp.float32) * hidden**-0.5
+            self.qkv_bias = nnx.Param(
+                bias.astype(dtype), out_sharding=(forward.TENSOR_AXIS,), eager_sharding=False
+            )
+        if shape.qk_norm:
+            self.query_norm = nnx.Param(jnp.ones(shape.head_dim, dtype))
+            self.key_norm = nnx.Param(jnp.ones(shape.head_dim, dtype))
+        self.out = parts.row_parallel(rngs, (shape.heads * shape.head_dim, hidden), dtype=dtype)
+        self.gate = parts.column_parallel(rngs, (hidden, ffn), dtype=dtype)
+        self.up = parts.column_parallel(rngs, (hidden, ffn), dtype=dtype)
+        self.down = parts.row_parallel(rngs, (ffn, hidden), dtype=dtype)
 
-    def project(self, x: jax.Array, positions: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    def project(self, x: jax.Array, span: forward.Span) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Queries `[rows, kv_heads, group, head_dim]`, keys and values without the group axis.
 
-        Queries and keys are rotated to `positions` `[rows]`.
+        Queries and keys are rotated to `span.positions`.
         """
-        weights = self.qkv[...]
-        h = _rms_norm(x, self.attention_norm[...], self.epsilon)
-        qkv = _matmul(h, weights.reshape(weights.shape[0], -1))
-        qkv = qkv.reshape(x.shape[0], *weights.shape[1:])
-        rotated = _rope(qkv[:, :, :-1], positions, self.frequencies)
-        return rotated[:, :, :-1], rotated[:, :, -1], qkv[:, :, -1]
+        h = parts.rms_norm(x, self.attention_norm[...], self.epsilon)
+        qkv = linear.apply(h, self.qkv[...], span.live)
+        if self.qkv_bias is not None:
+            qkv = qkv + self.qkv_bias[...][None]
+        qkv = qkv.reshape(x.shape[0], -1, *self.heads)
+        turned = qkv[:, :, :-1]
+        if self.query_norm is not None and self.key_norm is not None:
+            queries = parts.rms_norm(turned[:, :, :-1], self.query_norm[...], self.epsilon)
+            keys = parts.rms_norm(turned[:, :, -1:], self.key_norm[...], self.epsilon)
+            turned = jnp.concatenate([queries, keys], axis=2)
+        turned = parts.rope(turned, span.positions, parts.as_float32(self.frequencies))
+        return turned[:, :, :-1], turned[:, :, -1], qkv[:, :, -1]
 
-    def combine(self, x: jax.Array, attended: jax.Array) -> jax.Array:
+    def combine(self, x: jax.Array, attended: jax.Array, span: forward.Span) -> jax.Array:
         """The rest of the layer, given `attended` `[rows, kv_heads, group, head_dim]`."""
-        rows, hidden = x.shape
-        out = self.out[...].reshape(-1, hidden)
-        x = x + lax.psum(_matmul(attended.reshape(rows, -1), out), forward.TENSOR_AXIS)
-        h = _rms_norm(x, self.ffn_norm[...], self.epsilon)
-        gate_up = _matmul(h, self.gate_up[...].reshape(hidden, -1)).reshape(rows, 2, -1)
-        h = jax.nn.silu(gate_up[:, 0]) * gate_up[:, 1]
-        return x + lax.psum(_matmul(h, self.down[...]), forward.TENSOR_AXIS)
+        attended = attended.reshape(x.shape[0], -1)
+        x = x + parts.sum_shards(linear.apply(attended, self.out[...], span.live))
+        h = parts.rms_norm(x, self.ffn_norm[...], self.epsilon)
+        gate = linear.apply(h, self.gate[...], span.live)
+        h = jax.nn.silu(gate) * linear.apply(h, self.up[...], span.live)
+        return x + parts.sum_shards(linear.apply(h, self.down[...], span.live))
 
 
-def rope_frequencies(shape: shapes.LlamaShape) -> tuple[float, ...]:
-    """Radians per position of each pair of dimensions, `head_dim / 2` of them.
-
-    RoFormer (arXiv 2104.09864), section 3.2.2; stretched as in Llama 3.1: wavelengths
-    much shorter than the original context stay, much longer ones are divided by `factor`.
-    """
-    half = shape.head_dim // 2
-    frequencies = shape.rope_theta ** (-np.arange(half, dtype=np.float64) / half)
-    scaling = shape.rope_scaling
-    if scaling is not None:
-        turns = scaling.original_context_tokens * frequencies / (2 * np.pi)
-        span = scaling.high_frequency_factor - scaling.low_frequency_factor
-        keep = np.clip((turns - scaling.low_frequency_factor) / span, 0.0, 1.0)
-        frequencies = frequencies * (keep + (1 - keep) / scaling.factor)
-    return tuple(float(f) for f in frequencies)
+def _with_gain(qkv: jax.Array, shape: shapes.LlamaShape) -> jax.Array:
+    """Random weights whose queries and keys are larger than the values."""
+    heads = qkv.reshape(-1, shape.kv_heads, shape.group + 2, shape.head_dim)
+    return heads.at[:, :, :-1].multiply(_QUERY_KEY_GAIN).reshape(qkv.shape)
 
 
-def _normal(
-    rngs: nnx.Rngs,
-    shape: tuple[int, ...],
-    deviation: float,
-    dtype: DTypeLike,
-    sharding: tuple[str | None, ...],
-) -> nnx.Param:
-    weights = jax.random.normal(rngs.params(), shape, jnp.float32) * deviation
-    return nnx.Param(weights.astype(dtype), out_sharding=sharding, eager_sharding=False)
+def _join_qkv(got: Sequence[np.ndarray], shape: shapes.LlamaShape) -> np.ndarray:
+    """`[kv_heads * (group + 2) * head_dim, ...]` of `[heads * head_dim, ...]` and two others."""
+    heads = [part.reshape(shape.kv_heads, -1, shape.head_dim, *part.shape[1:]) for part in got]
+    joined = np.concatenate(heads, axis=1)
+    return joined.reshape(-1, *joined.shape[3:])
 
 
-def _rms_norm(x: jax.Array, scale: jax.Array, epsilon: float) -> jax.Array:
-    wide = x.astype(jnp.float32)
-    inverse = lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + epsilon)
-    return (wide * inverse).astype(x.dtype) * scale[None]
-
-
-def _matmul(x: jax.Array, weights: jax.Array) -> jax.Array:
-    """`[rows, in]` by `[in, out]`, summed in float32."""
-    return jnp.matmul(x, weights, preferred_element_type=jnp.float32).astype(x.dtype)
-
-
-def _rope(x: jax.Array, positions: jax.Array, frequencies: tuple[float, ...]) -> jax.Array:
-    """Rotates `[rows, kv_heads, vectors, head_dim]`: dimension i pairs with i + head_dim / 2."""
-    angles = positions.astype(jnp.float32)[:, None] * jnp.asarray(frequencies, jnp.float32)[None]
-    cos, sin = jnp.cos(angles)[:, None, None], jnp.sin(angles)[:, None, None]
-    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
-    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], -1)
-    return rotated.astype(x.dtype)
+def _split_qkv(joined: np.ndarray, shape: shapes.LlamaShape) -> list[np.ndarray]:
+    """The inverse of `_join_qkv`."""
+    heads = joined.reshape(shape.kv_heads, shape.group + 2, shape.head_dim, *joined.shape[1:])
+    ends = (slice(0, -2), slice(-2, -1), slice(-1, None))
+    return [heads[:, end].reshape(-1, *joined.shape[1:]) for end in ends]

@@ -22,7 +22,12 @@ class RopeScaling:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LlamaShape:
-    """One decoder: `heads` queries share `kv_heads` keys and values; SwiGLU of width `ffn`."""
+    """One decoder: `heads` queries share `kv_heads` keys and values; SwiGLU of width `ffn`.
+
+    qkv_bias: added to queries, keys and values (Qwen2). qk_norm: RMSNorm of every query and key
+    over head_dim, before they are rotated (Qwen3). windows: of each layer, as in
+    `forward.ModelFacts`; empty: none has one.
+    """
 
     name: str
     source: str
@@ -38,6 +43,9 @@ class LlamaShape:
     norm_epsilon: float = 1e-5
     tied_embeddings: bool = False
     context_tokens: int = 4096
+    qkv_bias: bool = False
+    qk_norm: bool = False
+    windows: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:

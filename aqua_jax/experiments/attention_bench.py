@@ -266,7 +266,7 @@ def _program(step: attention.Step, layers: int) -> Callable[..., tuple[jax.Array
         values: jax.Array,
     ) -> tuple[jax.Array, jax.Array]:
         def visit(layer: jax.Array, carry: tuple[jax.Array, jax.Array]) -> Any:
-            return step(carry[0], layer, rows, queries, keys, values)
+            return step(carry[0], attention.Layer(layer), rows, queries, keys, values)
 
         return lax.fori_loop(0, layers, visit, (pool, queries))
 

@@ -34,18 +34,29 @@ class Rows(NamedTuple):
     tables: jax.Array  # [rows, table_pages], a multiple of `block_pages`
 
 
+class Layer(NamedTuple):
+    """One layer of the model, as attention sees it.
+
+    window: how many positions a row attends to, the last of them its own; 0: all from
+    position 0. None where no layer of the model has one.
+    """
+
+    number: jax.Array  # int32
+    window: jax.Array | None = None  # int32
+
+
 class Step(Protocol):
     """Writes the rows' keys and values into their pages, then attends; in place.
 
     Returns the pool and, for `[rows, kv_heads, group, head_dim]` queries, as
     many attended. keys, values: `[rows, kv_heads, head_dim]`. A row attends to
-    the positions from 0, or from the first of its window, to its own.
+    the positions from 0, or from the first of the layer's window, to its own.
     """
 
     def __call__(
         self,
         pool: jax.Array,
-        layer: jax.Array,
+        layer: Layer,
         rows: Rows,
         queries: jax.Array,
         keys: jax.Array,
@@ -69,21 +80,26 @@ class Attention(Protocol):
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class GatherAttention:
-    """Scatters, then gathers pages: any device, any head_dim. window: 0: none."""
+    """Scatters, then gathers pages: any device, any head_dim.
 
-    window: int = 0
+    scale: of scores; 0: head_dim ** -0.5. softcap: scores s become softcap * tanh(s / softcap)
+    (Gemma 2, arXiv 2408.00118, section 2); 0: they stay.
+    """
+
+    scale: float = 0.0
+    softcap: float = 0.0
 
     def decode(
         self,
         pool: jax.Array,
-        layer: jax.Array,
+        layer: Layer,
         rows: Rows,
         queries: jax.Array,
         keys: jax.Array,
         values: jax.Array,
     ) -> tuple[jax.Array, jax.Array]:
-        pool = write(pool, layer, rows, keys, values)
-        return pool, attend(pool, layer, rows, queries, window=self.window)
+        pool = write(pool, layer.number, rows, keys, values)
+        return pool, attend(pool, layer, rows, queries, scale=self.scale, softcap=self.softcap)
 
     prefill = decode
 
@@ -110,11 +126,17 @@ def write(
 
 
 def attend(
-    pool: jax.Array, layer: jax.Array, rows: Rows, queries: jax.Array, *, window: int = 0
+    pool: jax.Array,
+    layer: Layer,
+    rows: Rows,
+    queries: jax.Array,
+    *,
+    scale: float = 0.0,
+    softcap: float = 0.0,
 ) -> jax.Array:
     """`[rows, kv_heads, group, head_dim]` queries over positions up to their row's own.
 
-    window: the last so many positions, the row's own among them; 0: all from position 0.
+    scale, softcap: as of `GatherAttention`.
 
     Softmax is kept as a running maximum, sum and weighted sum over blocks of
     pages in order (arXiv 1805.02867). A block that a row does not see changes
@@ -122,18 +144,28 @@ def attend(
     """
     count, kv_heads, group, head_dim = queries.shape
     block_tokens = block_pages(pool.shape[3]) * pool.shape[3]
-    queries = queries.astype(jnp.float32) * head_dim**-0.5
+    queries = queries.astype(jnp.float32) * (scale or head_dim**-0.5)
     start = (
         jnp.full((count, kv_heads, group), -jnp.inf, jnp.float32),
         jnp.zeros((count, kv_heads, group), jnp.float32),
         jnp.zeros((count, kv_heads, group, head_dim), jnp.float32),
     )
-    firsts = jnp.maximum(rows.positions - (window - 1), 0) if window else None
-    visit = functools.partial(_visit_block, pool, layer, rows, firsts, queries)
+    firsts = _firsts(layer, rows)
+    visit = functools.partial(
+        _visit_block, pool, layer.number, rows, firsts, queries, softcap=softcap
+    )
     begin = jnp.min(firsts) // block_tokens if firsts is not None else 0
     end = jnp.max(rows.positions) // block_tokens + 1
     _, total, weighted = lax.fori_loop(begin, end, visit, start)
     return (weighted / total[..., None]).astype(pool.dtype)
+
+
+def _firsts(layer: Layer, rows: Rows) -> jax.Array | None:
+    """The first position that each row attends to; None: it is 0 in every layer."""
+    if layer.window is None:
+        return None
+    back = jnp.where(layer.window > 0, layer.window - 1, jnp.iinfo(jnp.int32).max)
+    return jnp.maximum(rows.positions - back, 0)
 
 
 def _visit_block(
@@ -144,6 +176,8 @@ def _visit_block(
     queries: jax.Array,
     block: jax.Array,
     carry: tuple[jax.Array, jax.Array, jax.Array],
+    *,
+    softcap: float,
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
     maximum, total, weighted = carry
     page_tokens, kv_heads, head_dim = pool.shape[3:]
@@ -160,6 +194,8 @@ def _visit_block(
     # A page's tail may hold what another session left there; even a NaN must not get through.
     values = jnp.where(seen[:, :, None, None], values, jnp.zeros_like(values))
     scores = jnp.einsum("rkgd,rtkd->rkgt", queries, keys.astype(jnp.float32))
+    if softcap:
+        scores = softcap * jnp.tanh(scores / softcap)
     scores = jnp.where(seen[:, None, None], scores, -jnp.inf)
 
     risen = jnp.maximum(maximum, scores.max(-1))

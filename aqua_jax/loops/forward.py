@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
@@ -37,14 +37,34 @@ class ModelFacts:
     head_dim: int
     vocab: int
     dtype: Any  # of hidden states, keys and values
-    window: int = 0  # a row attends to the last so many positions; 0: to all
+    context_tokens: int = 0  # positions that it was trained for; 0: nobody says
+    windows: tuple[int, ...] = ()  # of each layer: a row attends to so many positions; 0: to all
+    score_scale: float = 0.0  # of attention's scores; 0: head_dim ** -0.5
+    score_softcap: float = 0.0  # scores s become softcap * tanh(s / softcap); 0: they stay
+
+    @property
+    def window(self) -> int:
+        """Positions back that any layer attends to; 0: all."""
+        return 0 if 0 in self.windows else max(self.windows, default=0)
+
+
+class Span(NamedTuple):
+    """Rows that are computed together.
+
+    What a model makes of rows from `live` on is not used: they need not be computed.
+    """
+
+    positions: jax.Array  # [rows] int32
+    live: jax.Array  # int32, at most rows
 
 
 class CausalModel(Protocol):
     """A decoder as pure functions of `params`, each row by itself.
 
-    All but `specs` are called inside `shard_map` over the mesh axis `TENSOR_AXIS`
-    with this shard's parameters; `x`, ids and logits are whole on every shard.
+    All but `specs` and `linear` are called inside `shard_map` over the mesh axis `TENSOR_AXIS`
+    with this shard's parameters; `x`, ids and logits are whole on every shard. Weights
+    `[in, out]` of linear layers are applied by `linear.apply` alone, so that they may be kept in
+    another layout.
     """
 
     @property
@@ -59,26 +79,31 @@ class CausalModel(Protocol):
         """PartitionSpecs of `params`. Raises ConfigError when `shards` cannot divide the model."""
         ...
 
-    def layers(self, params: Any) -> Any:
-        """The layers' part of `params`, every leaf stacked: `[layers, ...]`."""
+    @property
+    def linear(self) -> Any:
+        """A tree like `params` of bools: which leaves are weights `[..., in, out]` of a linear."""
         ...
 
-    def embed(self, params: Any, ids: jax.Array) -> jax.Array:
+    def layer(self, params: Any, index: jax.Array) -> Any:
+        """Layer `index` out of the leaves stacked `[layers, ...]`: what `project` takes."""
+        ...
+
+    def embed(self, params: Any, ids: jax.Array, span: Span) -> jax.Array:
         """`[rows]` token ids -> x `[rows, hidden]`."""
         ...
 
     def project(
-        self, layer: Any, x: jax.Array, positions: jax.Array
+        self, layer: Any, x: jax.Array, span: Span
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Queries `[rows, kv_heads, group, head_dim]`, keys and values without the group axis."""
         ...
 
-    def combine(self, layer: Any, x: jax.Array, attended: jax.Array) -> jax.Array:
+    def combine(self, layer: Any, x: jax.Array, attended: jax.Array, span: Span) -> jax.Array:
         """The rest of the layer after attention, residual sums included: `[rows, hidden]`."""
         ...
 
-    def logits(self, params: Any, x: jax.Array) -> jax.Array:
-        """X after the last layer -> float32 `[rows, vocab]`."""
+    def logits(self, params: Any, x: jax.Array, span: Span) -> jax.Array:
+        """X after the last layer -> float32 `[rows, vocab]`. Of `span` only `live` holds."""
         ...
 
 
@@ -97,27 +122,27 @@ def run_rows(
     Rows of one session stand in order of position: a row attends to those
     before it, of the same call and of earlier ones.
     """
+    windows = jnp.asarray(model.facts.windows, jnp.int32) if model.facts.windows else None
 
-    def run_layer(
-        carry: tuple[jax.Array, jax.Array, jax.Array], layer: Any
-    ) -> tuple[tuple[jax.Array, jax.Array, jax.Array], None]:
+    def run_layer(index: jax.Array, carry: tuple[jax.Array, jax.Array]) -> Any:
+        window = None if windows is None else windows[index]
+        which, layer = attention.Layer(index, window), model.layer(params, index)
+
         def run_tile(tile: jax.Array, carry: tuple[jax.Array, jax.Array]) -> Any:
             pool, x = carry
             cut = _cutter(tile, tile_rows)
             part, own = cut(x), attention.Rows(*map(cut, rows))
-            queries, keys, values = model.project(layer, part, own.positions)
-            pool, attended = attend(pool, index, own, queries, keys, values)
-            part = model.combine(layer, part, attended)
+            span = Span(own.positions, jnp.minimum(count - tile * tile_rows, tile_rows))
+            queries, keys, values = model.project(layer, part, span)
+            pool, attended = attend(pool, which, own, queries, keys, values)
+            part = model.combine(layer, part, attended, span)
             return pool, lax.dynamic_update_slice_in_dim(x, part, tile * tile_rows, axis=0)
 
-        pool, x, index = carry
-        pool, x = lax.fori_loop(0, tiles, run_tile, (pool, x))
-        return (pool, x, index + 1), None
+        return lax.fori_loop(0, tiles, run_tile, carry)
 
     tiles = _tiles(count, tile_rows)
-    start = (pool, model.embed(params, rows.tokens), jnp.int32(0))
-    (pool, x, _), _ = lax.scan(run_layer, start, model.layers(params))
-    return pool, x
+    x = model.embed(params, rows.tokens, Span(rows.positions, count))
+    return lax.fori_loop(0, model.facts.layers, run_layer, (pool, x))
 
 
 def choose(
@@ -136,7 +161,9 @@ def choose(
 
     def run_tile(tile: jax.Array, tokens: jax.Array) -> jax.Array:
         cut = _cutter(tile, tile_rows)
-        part = pick(model.logits(params, cut(x)), cut)
+        left = jnp.minimum(count - tile * tile_rows, tile_rows)
+        nowhere = jnp.zeros(tile_rows, jnp.int32)
+        part = pick(model.logits(params, cut(x), Span(nowhere, left)), cut)
         return lax.dynamic_update_slice_in_dim(tokens, part, tile * tile_rows, axis=0)
 
     start = jnp.zeros(x.shape[0], jnp.int32)

@@ -55,16 +55,18 @@ class Arena(NamedTuple):
 class NativeAttention:
     """An `attention.Attention`; made by `load`, which checks.
 
-    window: 0: none. lanes: floats in a vector on CPU, 4, 8 or 16, for tests; 0: the machine's most.
+    window: of every layer, 0: none. scale: of scores, 0: head_dim ** -0.5.
+    lanes: floats in a vector on CPU, 4, 8 or 16, for tests; 0: the machine's most.
     """
 
     window: int = 0
+    scale: float = 0.0
     lanes: int = 0
 
     def prefill(
         self,
         pool: jax.Array,
-        layer: jax.Array,
+        layer: attention.Layer,
         rows: attention.Rows,
         queries: jax.Array,
         keys: jax.Array,
@@ -75,7 +77,7 @@ class NativeAttention:
     def decode(
         self,
         pool: jax.Array,
-        layer: jax.Array,
+        layer: attention.Layer,
         rows: attention.Rows,
         queries: jax.Array,
         keys: jax.Array,
@@ -87,7 +89,7 @@ class NativeAttention:
         self,
         target: str,
         pool: jax.Array,
-        layer: jax.Array,
+        layer: attention.Layer,
         rows: attention.Rows,
         vectors: tuple[jax.Array, jax.Array, jax.Array],
     ) -> tuple[jax.Array, jax.Array]:
@@ -102,11 +104,11 @@ class NativeAttention:
         )
         attributes = {
             "window": np.int64(self.window),
-            "scale": np.float32(queries.shape[-1] ** -0.5),
+            "scale": np.float32(self.scale or queries.shape[-1] ** -0.5),
         }
         if self.lanes:
             attributes["lanes"] = np.int64(self.lanes)
-        layers = jnp.reshape(layer, 1).astype(jnp.int32)
+        layers = jnp.reshape(layer.number, 1).astype(jnp.int32)
         pool, attended = call(pool, layers, rows.tables, rows.positions, *vectors, **attributes)
         return pool, attended
 
@@ -124,7 +126,7 @@ def load(facts: forward.ModelFacts, *, platform: str) -> NativeAttention:
             f"{', '.join(sorted(_PLATFORMS))}: use attention='xla'"
         )
     native.load(_PLATFORMS[platform])
-    return NativeAttention(window=facts.window)
+    return NativeAttention(window=facts.window, scale=facts.score_scale)
 
 
 def check(facts: forward.ModelFacts) -> None:
@@ -139,7 +141,8 @@ def check(facts: forward.ModelFacts) -> None:
             f"a multiple of {HEAD_DIM_UNIT} up to {HEAD_DIM_MAX}",
         ),
         ("group", facts.group, facts.group <= GROUP_MAX, f"at most {GROUP_MAX}"),
-        ("window", facts.window, facts.window >= 0, "0 (none) or more"),
+        ("windows", facts.windows, len(set(facts.windows)) <= 1, "the same in every layer"),
+        ("score_softcap", facts.score_softcap, not facts.score_softcap, "0 (none)"),
     ):
         if not fits:
             raise errors.ConfigError(

@@ -322,7 +322,7 @@ def _attention(
 ) -> attention.Attention:
     if limits.attention == "native":
         return native_attention.load(facts, platform=mesh.devices.flat[0].platform)
-    return attention.GatherAttention(facts.window)
+    return attention.GatherAttention(facts.score_scale, facts.score_softcap)
 
 
 def _spaces_away(batch: types.Batch) -> set[int]:

@@ -13,7 +13,7 @@ from aqua_jax.control import clock as clocks
 from aqua_jax.control import types
 from aqua_jax.loops import native_attention, prompt, text
 from aqua_jax.memory.movers import ffi
-from models import llama, shapes
+from models import decoder, llama, shapes
 from tests.device import place as places
 from tests.device import report as reports
 from tests.device.place import DEVICE, HOST, POOL
@@ -29,7 +29,7 @@ def generate(place: places.Place, report: reports.Report) -> None:
     """
     shape = shapes.DEMO if not place.tiny else shapes.TINY
     for dtype in ("float32",) if place.tiny else ("float32", "bfloat16"):
-        model = llama.CausalLlama(shape, seed=1, dtype=jnp.dtype(dtype))
+        model = llama.causal(shape, seed=1, dtype=jnp.dtype(dtype))
         native = _Host(place, model, "native")
         through = native.tokens(turns=0)
         count = sum(map(len, through))
@@ -72,7 +72,7 @@ class _Seat:
 class _Host:
     """Runs a few sessions slice by slice; in between, moves their pages out and elsewhere in."""
 
-    def __init__(self, place: places.Place, model: llama.CausalLlama, attention: str) -> None:
+    def __init__(self, place: places.Place, model: decoder.CausalDecoder, attention: str) -> None:
         self._tiny = place.tiny
         self._clock = clocks.MonotonicClock()
         self._sessions = 3 if place.tiny else 8

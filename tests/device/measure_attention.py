@@ -75,7 +75,7 @@ def measure_attention(place: places.Place, report: reports.Report) -> None:
             rate = needed / seconds
             of_copy = f"{rate / ceiling:.2f} of a copy"
             report.measured(f"{case.name}: rate", rate / GB, "GB/s", of_copy)
-        gather = attention.GatherAttention(0)
+        gather = attention.GatherAttention()
         program = jax.jit(_caller(gather, case.prefill), donate_argnums=0)
         gathered, _ = _seconds(program, pool, rows, place)
         report.measured(f"{case.name}: XLA gather", gathered / seconds, "times native")
@@ -150,7 +150,9 @@ def _caller(step: Any, prefill: bool) -> Any:
         # The other layer each time, so that no call finds the pages in a cache.
         attended = queries
         for layer in range(LAYERS):
-            pool, attended = run(pool, jnp.int32(layer), rows, queries, keys, values)
+            pool, attended = run(
+                pool, attention.Layer(jnp.int32(layer)), rows, queries, keys, values
+            )
         return pool, attended
 
     return call

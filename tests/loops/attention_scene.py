@@ -119,7 +119,14 @@ def program(kind: str, mode: str, window: int = 0) -> jax.stages.Wrapped:
 
     def call(pool, positions, tables, queries, keys, values):
         rows = attention.Rows(jnp.zeros_like(positions), positions, tables)
-        return step(pool, jnp.int32(LAYER), rows, queries, keys, values)
+        return step(
+            pool,
+            attention.Layer(jnp.int32(LAYER), jnp.int32(window) if window else None),
+            rows,
+            queries,
+            keys,
+            values,
+        )
 
     return jax.jit(call, donate_argnums=0)
 
@@ -127,7 +134,7 @@ def program(kind: str, mode: str, window: int = 0) -> jax.stages.Wrapped:
 def implementation(kind: str, window: int = 0) -> attention.Attention:
     """Skips the test where this machine cannot run it."""
     if kind == "xla":
-        return attention.GatherAttention(window)
+        return attention.GatherAttention()
     if parts.NO_COMPILER:
         pytest.skip(parts.NO_COMPILER)
     native.load()
@@ -145,7 +152,9 @@ def widest_lanes() -> int:
     for lanes in (16, 8):
         step = native_attention.NativeAttention(lanes=lanes).decode
         try:
-            jax.block_until_ready(step(jnp.array(given.pool), jnp.int32(0), rows, *given[3:6]))
+            jax.block_until_ready(
+                step(jnp.array(given.pool), attention.Layer(jnp.int32(0)), rows, *given[3:6])
+            )
         except jax.errors.JaxRuntimeError as error:
             if "vectors of" not in str(error):
                 raise

@@ -17,7 +17,7 @@ import pytest
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import tickets, types
 from aqua_jax.loops import prompt, text
-from models import llama, shapes
+from models import decoder, llama, shapes
 from tests.memory import parts
 
 PAGE_TOKENS = 16
@@ -31,9 +31,9 @@ CLOCK = clocks.MonotonicClock()
 
 
 @functools.cache
-def model() -> llama.CausalLlama:
+def model() -> decoder.CausalDecoder:
     """The one tiny model of these tests."""
-    return llama.CausalLlama(shapes.TINY, seed=1)
+    return llama.causal(shapes.TINY, seed=1)
 
 
 def runner(*, shards: int = 1, **limits: int | bool | str) -> text.TextRunner:

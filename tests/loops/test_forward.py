@@ -40,7 +40,8 @@ def logits_program(rows: int, shards: int) -> jax.stages.Wrapped:
             tile_rows=TILE_ROWS,
         )
         tiles = jnp.split(x, rows // TILE_ROWS)
-        return pool, jnp.concatenate([model.logits(params, tile) for tile in tiles])
+        span = forward.Span(own.positions[:TILE_ROWS], jnp.int32(TILE_ROWS))
+        return pool, jnp.concatenate([model.logits(params, tile, span) for tile in tiles])
 
     whole = PartitionSpec()
     specs = (programs.POOL_SPEC, model.specs(shards), whole, whole)

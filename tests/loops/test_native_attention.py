@@ -36,7 +36,8 @@ def test_a_row_alone_is_split_over_threads_without_a_change_of_a_bit(mode):
     given = scenes.scene(range(LONG, LONG + 16), shape, one_session=True)
     rows = attention.Rows(jnp.zeros(1, jnp.int32), given.positions[:1], given.tables[:1])
     step = getattr(native_attention.NativeAttention(), mode)
-    alone = step(jnp.array(given.written), jnp.int32(scenes.LAYER), rows, *_one(given))[1]
+    layer = attention.Layer(jnp.int32(scenes.LAYER))
+    alone = step(jnp.array(given.written), layer, rows, *_one(given))[1]
     among, _ = scenes.attend("native", given, mode=mode, pool=given.written)
     np.testing.assert_array_equal(scenes.bits(np.asarray(alone[0])), scenes.bits(among[0]))
 
@@ -192,7 +193,8 @@ def test_a_layer_or_a_vector_that_is_not_there():
         ({"head_dim": 20}, "whose head_dim is 20: expected a multiple of 8 up to 256"),
         ({"head_dim": 264}, "whose head_dim is 264: expected a multiple of 8 up to 256"),
         ({"group": 65}, "whose group is 65: expected at most 64"),
-        ({"window": -1}, r"whose window is -1: expected 0 \(none\) or more"),
+        ({"windows": (0, 7)}, r"whose windows is \(0, 7\): expected the same in every layer"),
+        ({"score_softcap": 50.0}, r"whose score_softcap is 50.0: expected 0 \(none\)"),
     ],
 )
 def test_models_that_it_cannot_compute_are_refused_on_the_host(changes, message):
@@ -202,7 +204,7 @@ def test_models_that_it_cannot_compute_are_refused_on_the_host(changes, message)
 
 
 def test_it_is_loaded_for_a_platform():
-    facts = dataclasses.replace(harness.model().facts, window=7)
+    facts = dataclasses.replace(harness.model().facts, windows=(7, 7))
     assert native_attention.load(facts, platform="cpu").window == 7
     with pytest.raises(errors.ConfigError, match="no native attention for 'tpu' devices"):
         native_attention.load(facts, platform="tpu")
@@ -243,4 +245,6 @@ def _step(given: scenes.Scene, *, layer: int = 0, lanes: int = 0) -> None:
     rows = attention.Rows(jnp.zeros(1, jnp.int32), given.positions, given.tables)
     step = native_attention.NativeAttention(lanes=lanes).decode
     vectors = (given.queries, given.keys, given.values)
-    jax.block_until_ready(step(jnp.array(given.pool), jnp.int32(layer), rows, *vectors))
+    jax.block_until_ready(
+        step(jnp.array(given.pool), attention.Layer(jnp.int32(layer)), rows, *vectors)
+    )

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from aqua_jax.control import errors
-from models import build, checkpoint, llama, shapes
+from models import build, checkpoint, decoder, llama, shapes
 
 
-def _weights(model: llama.CausalLlama) -> np.ndarray:
+def _weights(model: decoder.CausalDecoder) -> np.ndarray:
     """All weights in one row."""
     return np.concatenate([np.ravel(leaf) for leaf in jax.tree.leaves(model.params)])
 
@@ -25,7 +25,7 @@ def test_the_seed_decides_the_weights() -> None:
 
 
 def test_weights_come_from_the_checkpoint_when_a_path_is_given(tmp_path: pathlib.Path) -> None:
-    saved = llama.CausalLlama(shapes.TINY, seed=5)
+    saved = llama.causal(shapes.TINY, seed=5)
     checkpoint.save(saved, tmp_path / "weights")
     restored = build.causal_llama("tiny", seed=1, path=str(tmp_path / "weights"))
     np.testing.assert_array_equal(_weights(restored), _weights(saved))

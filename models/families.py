@@ -1,0 +1,49 @@
+"""The architectures that a `config.json` may name, and what it takes to run each.
+
+Knows: which file of `models/` is whose. Does not know: weights' files, devices.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from aqua_jax.control import errors
+from models import config_json, decoder, hf_leaves, llama
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Family:
+    """One or several architectures that share their code.
+
+    architectures: as `config.json` names them. shape: what the file says, as the family's frozen
+    shape; raises ConfigError for a field that it cannot honour, by name. causal: (shape, seed=,
+    dtype=, params=) -> the model. leaves: of a shape, where each of our leaves comes from.
+    """
+
+    architectures: tuple[str, ...]
+    shape: Callable[[config_json.Fields], Any]
+    causal: Callable[..., decoder.CausalDecoder]
+    leaves: Callable[[Any], hf_leaves.Leaves]
+
+
+FAMILIES = (
+    Family(
+        architectures=llama.ARCHITECTURES,
+        shape=llama.from_config,
+        causal=llama.causal,
+        leaves=llama.leaves,
+    ),
+)
+
+
+def of(fields: config_json.Fields) -> Family:
+    """The family of a `config.json`. Raises ConfigError, naming those that there are."""
+    by_name = {name: family for family in FAMILIES for name in family.architectures}
+    name = fields.architecture
+    if name not in by_name:
+        raise errors.ConfigError(
+            f"{fields.path}: architectures is [{name!r}]{errors.close_match(name, by_name)}"
+        )
+    return by_name[name]

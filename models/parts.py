@@ -1,0 +1,110 @@
+"""What the blocks of all families are made of: weights, norms, rotary positions.
+
+Knows: arrays of rows (tokens), flax variables. Does not know: any family, pages, other rows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jax import lax
+from jax.typing import DTypeLike
+
+from aqua_jax.loops import forward
+from models import shapes
+
+
+class LinearWeights(nnx.Param):
+    """Weights `[..., in, out]` of a linear layer, applied by `loops.linear.apply` alone."""
+
+
+def column_parallel(rngs: nnx.Rngs, sizes: tuple[int, int], *, dtype: DTypeLike) -> LinearWeights:
+    """Random `[in, out]`, of which every shard has its columns."""
+    return _linear(rngs, sizes, dtype, (None, forward.TENSOR_AXIS))
+
+
+def row_parallel(rngs: nnx.Rngs, sizes: tuple[int, int], *, dtype: DTypeLike) -> LinearWeights:
+    """Random `[in, out]`, of which every shard has its rows: results are to be summed."""
+    return _linear(rngs, sizes, dtype, (forward.TENSOR_AXIS, None))
+
+
+def table(rngs: nnx.Rngs, sizes: tuple[int, int], *, dtype: DTypeLike) -> nnx.Param:
+    """A random table of vectors `[entries, size]`, of which every shard has its entries."""
+    weights = jax.random.normal(rngs.params(), sizes, jnp.float32) * sizes[1] ** -0.5
+    return nnx.Param(
+        weights.astype(dtype), out_sharding=(forward.TENSOR_AXIS, None), eager_sharding=False
+    )
+
+
+def look_up(table: jax.Array, ids: jax.Array) -> jax.Array:
+    """`[rows]` ids -> `[rows, hidden]`. Every shard looks up its ids; the others add zeros."""
+    local = ids - lax.axis_index(forward.TENSOR_AXIS) * table.shape[0]
+    mine = (local >= 0) & (local < table.shape[0])
+    found = table[jnp.where(mine, local, 0)]
+    return lax.psum(jnp.where(mine[:, None], found, jnp.zeros_like(found)), forward.TENSOR_AXIS)
+
+
+def sum_shards(x: jax.Array) -> jax.Array:
+    """What row-parallel weights make, over all shards."""
+    return lax.psum(x, forward.TENSOR_AXIS)
+
+
+def rms_norm(
+    x: jax.Array, scale: jax.Array, epsilon: float, *, from_one: bool = False
+) -> jax.Array:
+    """Over the last axis, in float32 (arXiv 1910.07467).
+
+    from_one: `scale` is what the factor has above 1, and is applied in float32, as Gemma does.
+    """
+    wide = x.astype(jnp.float32)
+    normed = wide * lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + epsilon)
+    factors = jnp.expand_dims(scale, tuple(range(x.ndim - 1)))
+    if from_one:
+        return (normed * (1.0 + factors.astype(jnp.float32))).astype(x.dtype)
+    return normed.astype(x.dtype) * factors
+
+
+def rope(x: jax.Array, positions: jax.Array, frequencies: jax.Array) -> jax.Array:
+    """Rotates `[rows, kv_heads, vectors, head_dim]`: dimension i pairs with i + head_dim / 2.
+
+    frequencies: float32 `[head_dim / 2]`, radians per position of each pair.
+    """
+    angles = positions.astype(jnp.float32)[:, None] * frequencies[None]
+    cos, sin = jnp.cos(angles)[:, None, None], jnp.sin(angles)[:, None, None]
+    first, second = jnp.split(x.astype(jnp.float32), 2, axis=-1)
+    rotated = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], -1)
+    return rotated.astype(x.dtype)
+
+
+def rope_frequencies(
+    head_dim: int, theta: float, scaling: shapes.RopeScaling | None = None
+) -> tuple[float, ...]:
+    """Radians per position of each pair of dimensions, `head_dim / 2` of them.
+
+    RoFormer (arXiv 2104.09864), section 3.2.2; stretched as in Llama 3.1: wavelengths
+    much shorter than the original context stay, much longer ones are divided by `factor`.
+    """
+    half = head_dim // 2
+    frequencies = theta ** (-np.arange(half, dtype=np.float64) / half)
+    if scaling is not None:
+        turns = scaling.original_context_tokens * frequencies / (2 * np.pi)
+        span = scaling.high_frequency_factor - scaling.low_frequency_factor
+        keep = np.clip((turns - scaling.low_frequency_factor) / span, 0.0, 1.0)
+        frequencies = frequencies * (keep + (1 - keep) / scaling.factor)
+    return tuple(float(f) for f in frequencies)
+
+
+def as_float32(values: Sequence[float]) -> jax.Array:
+    """A constant of a program."""
+    return jnp.asarray(values, jnp.float32)
+
+
+def _linear(
+    rngs: nnx.Rngs, sizes: tuple[int, int], dtype: DTypeLike, sharding: tuple[str | None, ...]
+) -> LinearWeights:
+    weights = jax.random.normal(rngs.params(), sizes, jnp.float32) * sizes[0] ** -0.5
+    return LinearWeights(weights.astype(dtype), out_sharding=sharding, eager_sharding=False)

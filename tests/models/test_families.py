@@ -1,0 +1,48 @@
+"""Every family: its leaves are those of its model, and are made of a checkpoint's and back."""
+
+from __future__ import annotations
+
+import jax
+import numpy as np
+import pytest
+
+from aqua_jax.control import errors
+from models import config_json, families
+
+LLAMA = {
+    "architectures": ["LlamaForCausalLM"],
+    "hidden_size": 64,
+    "intermediate_size": 96,
+    "num_attention_heads": 8,
+    "num_hidden_layers": 2,
+    "num_key_value_heads": 4,
+    "vocab_size": 131,
+}
+
+
+@pytest.mark.parametrize("config", [LLAMA], ids=lambda config: config["architectures"][0])
+def test_leaves_are_those_of_the_model(config):
+    fields = config_json.Fields(config, "some/config.json")
+    family = families.of(fields)
+    shape = family.shape(fields)
+    wanted = {
+        jax.tree_util.keystr(path, simple=True, separator="."): leaf.shape
+        for path, leaf in jax.tree.leaves_with_path(family.causal(shape).abstract_params)
+    }
+    random = np.random.default_rng(0)
+    leaves = family.leaves(shape)
+    assert leaves.keys() == wanted.keys()
+    for path, leaf in leaves.items():
+        given = [random.normal(size=sizes) for sizes in leaf.shapes]
+        ours = leaf.join(given)
+        assert ours.shape == wanted[path][leaf.is_stacked :]
+        for there, back in zip(given, leaf.split(ours), strict=True):
+            np.testing.assert_array_equal(there, back)
+
+
+def test_an_architecture_that_nobody_runs_is_refused_with_the_nearest():
+    fields = config_json.Fields({**LLAMA, "architectures": ["LlamaForCausalLMs"]}, "x/config.json")
+    with pytest.raises(
+        errors.ConfigError, match=r"x/config.json: .*mean.*LlamaForCausalLM"
+    ):
+        families.of(fields)
