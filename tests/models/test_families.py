@@ -42,7 +42,5 @@ def test_leaves_are_those_of_the_model(config):
 
 def test_an_architecture_that_nobody_runs_is_refused_with_the_nearest():
     fields = config_json.Fields({**LLAMA, "architectures": ["LlamaForCausalLMs"]}, "x/config.json")
-    with pytest.raises(
-        errors.ConfigError, match=r"x/config.json: .*mean.*LlamaForCausalLM"
-    ):
+    with pytest.raises(errors.ConfigError, match=r"x/config.json: .*mean.*LlamaForCausalLM"):
         families.of(fields)
