@@ -10,10 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from aqua_jax.control import errors
-from aqua_jax.loops import forward
+from aqua_jax.loops import forward, linear
 from models import parts
 
 
@@ -26,7 +28,10 @@ class Ends(Protocol):
 
 
 class Block(Protocol):
-    """One layer, but for attention itself, which is the loop's between both halves."""
+    """One layer, but for attention itself, which is the loop's between both halves.
+
+    What differs from layer to layer without being weights is a `parts.LayerConstant` of it.
+    """
 
     def project(
         self, x: jax.Array, span: forward.Span
@@ -46,6 +51,8 @@ class CausalDecoder:
     """A `forward.CausalModel` around `make`, which gives the module with random weights.
 
     divides: sizes of the model that tensor-parallel shards must divide, by name.
+    constants: values `[layers, ...]` of the blocks' `parts.LayerConstant`s, by attribute. They are
+    no parameters: not in `params`, not in checkpoints, whole on every shard.
     params: the weights, a tree as of `abstract_params`; None: those that `make` draws from `seed`.
     """
 
@@ -55,17 +62,20 @@ class CausalDecoder:
         make: Callable[[nnx.Rngs], Module],
         *,
         divides: Mapping[str, int],
+        constants: Mapping[str, np.ndarray] | None = None,
         seed: int = 0,
         params: Any = None,
     ) -> None:
         self.facts = facts
         self._divides = divides
+        self._constants = dict(constants or {})
         shape = nnx.eval_shape(lambda: make(nnx.Rngs(seed)))
         self._ends, ends = nnx.split(shape.ends)
-        self._block, blocks = nnx.split(shape.blocks)
+        self._block, blocks, _ = nnx.split(shape.blocks, nnx.Param, parts.LayerConstant)
         variables = {"ends": ends, "blocks": blocks}
         self.abstract_params: Any = jax.tree.map(_value, variables, is_leaf=_is_variable)
         self.linear: Any = jax.tree.map(_is_linear, variables, is_leaf=_is_variable)
+        self._experts = jax.tree.map(_is_experts, blocks, is_leaf=_is_variable)
         self._specs = jax.tree.map(_value, nnx.get_partition_spec(variables), is_leaf=_is_variable)
         self.params: Any = _draw(make, seed) if params is None else params
 
@@ -80,7 +90,14 @@ class CausalDecoder:
         return self._specs
 
     def layer(self, params: Any, index: jax.Array) -> Any:
-        return jax.tree.map(lambda leaf: leaf[index], params["blocks"])
+        """The layer's weights and constants. Experts stay in the stack until they are chosen."""
+
+        def cut(is_experts: bool, leaf: jax.Array) -> Any:
+            return linear.Experts(leaf, index) if is_experts else leaf[index]
+
+        weights = jax.tree.map(cut, self._experts, params["blocks"])
+        constants = {name: jnp.asarray(leaf)[index] for name, leaf in self._constants.items()}
+        return weights, constants
 
     def embed(self, params: Any, ids: jax.Array, span: forward.Span) -> jax.Array:
         return nnx.merge(self._ends, params["ends"]).embed(ids, span)
@@ -88,12 +105,12 @@ class CausalDecoder:
     def project(
         self, layer: Any, x: jax.Array, span: forward.Span
     ) -> tuple[jax.Array, jax.Array, jax.Array]:
-        return nnx.merge(self._block, layer).project(x, span)
+        return nnx.merge(self._block, *layer).project(x, span)
 
     def combine(
         self, layer: Any, x: jax.Array, attended: jax.Array, span: forward.Span
     ) -> jax.Array:
-        return nnx.merge(self._block, layer).combine(x, attended, span)
+        return nnx.merge(self._block, *layer).combine(x, attended, span)
 
     def logits(self, params: Any, x: jax.Array, span: forward.Span) -> jax.Array:
         return nnx.merge(self._ends, params["ends"]).logits(x, span)
@@ -112,8 +129,8 @@ def stack(make: Callable[[nnx.Rngs], Any], layers: int, rngs: nnx.Rngs) -> Any:
 
 def _draw(make: Callable[[nnx.Rngs], Module], seed: int) -> Any:
     module = make(nnx.Rngs(seed))
-    parts_of = {"ends": nnx.split(module.ends)[1], "blocks": nnx.split(module.blocks)[1]}
-    return jax.tree.map(_value, parts_of, is_leaf=_is_variable)
+    variables = {name: nnx.state(getattr(module, name), nnx.Param) for name in ("ends", "blocks")}
+    return jax.tree.map(_value, variables, is_leaf=_is_variable)
 
 
 def _is_variable(leaf: Any) -> bool:
@@ -122,6 +139,10 @@ def _is_variable(leaf: Any) -> bool:
 
 def _is_linear(leaf: Any) -> bool:
     return isinstance(leaf, parts.LinearWeights)
+
+
+def _is_experts(leaf: Any) -> bool:
+    return isinstance(leaf, parts.ExpertWeights)
 
 
 def _value(leaf: Any) -> Any:

@@ -57,3 +57,13 @@ def transposed(name: str, shape: tuple[int, int]) -> Leaf:
         join=lambda got: got[0].T,
         split=lambda ours: [ours.T],
     )
+
+
+def experts(name: str, shape: tuple[int, int], count: int) -> Leaf:
+    """Linear layers of so many experts, `{expert}` in `name`: ours are `[experts, in, out]`."""
+    return Leaf(
+        names=tuple(name.replace("{expert}", str(index)) for index in range(count)),
+        shapes=(shape,) * count,
+        join=lambda got: np.stack([one.T for one in got]),
+        split=lambda ours: [one.T for one in ours],
+    )

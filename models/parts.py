@@ -22,6 +22,14 @@ class LinearWeights(nnx.Param):
     """Weights `[..., in, out]` of a linear layer, applied by `loops.linear.apply` alone."""
 
 
+class ExpertWeights(LinearWeights):
+    """Weights `[..., experts, in, out]`, each expert's fetched by `loops.linear.expert`."""
+
+
+class LayerConstant(nnx.Variable):
+    """What differs from layer to layer and is no weight: `decoder.CausalDecoder` has its values."""
+
+
 def column_parallel(rngs: nnx.Rngs, sizes: tuple[int, int], *, dtype: DTypeLike) -> LinearWeights:
     """Random `[in, out]`, of which every shard has its columns."""
     return _linear(rngs, sizes, dtype, (None, forward.TENSOR_AXIS))
@@ -30,6 +38,11 @@ def column_parallel(rngs: nnx.Rngs, sizes: tuple[int, int], *, dtype: DTypeLike)
 def row_parallel(rngs: nnx.Rngs, sizes: tuple[int, int], *, dtype: DTypeLike) -> LinearWeights:
     """Random `[in, out]`, of which every shard has its rows: results are to be summed."""
     return _linear(rngs, sizes, dtype, (forward.TENSOR_AXIS, None))
+
+
+def whole(rngs: nnx.Rngs, sizes: tuple[int, int], *, dtype: DTypeLike) -> LinearWeights:
+    """Random `[in, out]`, all of which every shard has."""
+    return _linear(rngs, sizes, dtype, (None, None))
 
 
 def table(rngs: nnx.Rngs, sizes: tuple[int, int], *, dtype: DTypeLike) -> nnx.Param:

@@ -1,4 +1,4 @@
-"""Leaves that are one tensor."""
+"""Leaves that are one tensor, and those of many experts."""
 
 from __future__ import annotations
 
@@ -16,3 +16,12 @@ def test_a_tensor_as_it_stands_and_one_turned():
     np.testing.assert_array_equal(turned.join([there]), there.T)
     for leaf in (same, turned):
         np.testing.assert_array_equal(leaf.split(leaf.join([there]))[0], there)
+
+
+def test_experts_are_stacked():
+    leaf = hf_leaves.experts("layers.{layer}.experts.{expert}.w1", (2, 3), 4)
+    assert leaf.names[3] == "layers.{layer}.experts.3.w1"
+    there = list(np.arange(24.0).reshape(4, 2, 3))
+    ours = leaf.join(there)
+    np.testing.assert_array_equal(ours[2], there[2].T)
+    np.testing.assert_array_equal(leaf.split(ours), there)
