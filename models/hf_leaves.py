@@ -67,3 +67,31 @@ def experts(name: str, shape: tuple[int, int], count: int) -> Leaf:
         join=lambda got: np.stack([one.T for one in got]),
         split=lambda ours: [one.T for one in ours],
     )
+
+
+def qkv(
+    name: str, *, heads: int, kv_heads: int, head_dim: int, hidden: int, bias: bool = False
+) -> Leaf:
+    """Queries, keys and values, `{one}` in `name`, joined to `[hidden, all]`; biases to `[all]`.
+
+    For each KV head its queries, its key and its value stand together, so that shards by KV heads
+    keep together what attends together.
+    """
+    rows = (heads * head_dim, kv_heads * head_dim, kv_heads * head_dim)
+    ends = (slice(0, -2), slice(-2, -1), slice(-1, None))
+    rest = () if bias else (hidden,)
+
+    def join(got: Sequence[np.ndarray]) -> np.ndarray:
+        parts = [part.reshape(kv_heads, -1, head_dim, *rest) for part in got]
+        return np.concatenate(parts, axis=1).reshape(-1, *rest).T
+
+    def split(ours: np.ndarray) -> list[np.ndarray]:
+        parts = ours.T.reshape(kv_heads, -1, head_dim, *rest)
+        return [parts[:, end].reshape(-1, *rest) for end in ends]
+
+    return Leaf(
+        names=tuple(name.replace("{one}", one) for one in "qkv"),
+        shapes=tuple((count, *rest) for count in rows),
+        join=join,
+        split=split,
+    )

@@ -81,6 +81,15 @@ def rms_norm(
     return normed.astype(x.dtype) * factors
 
 
+def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:
+    """`[rows, hidden]` over the last axis, in float32 (arXiv 1607.06450)."""
+    wide = x.astype(jnp.float32)
+    wide = wide - jnp.mean(wide, -1, keepdims=True)
+    normed = wide * lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + epsilon)
+    wide = normed * scale.astype(jnp.float32)[None] + bias.astype(jnp.float32)[None]
+    return wide.astype(x.dtype)
+
+
 def rope(x: jax.Array, positions: jax.Array, frequencies: jax.Array) -> jax.Array:
     """Rotates `[rows, kv_heads, vectors, head_dim]`: dimension i pairs with i + head_dim / 2.
 

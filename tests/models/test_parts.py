@@ -33,3 +33,13 @@ def test_rms_norm_is_that_of_the_paper(from_one):
         jnp.asarray(x, jnp.float32), jnp.asarray(scale, jnp.float32), 1e-5, from_one=from_one
     )
     np.testing.assert_allclose(made, expected, atol=1e-5)
+
+
+def test_layer_norm_is_that_of_the_paper():
+    random = np.random.default_rng(0)
+    x, scale, bias = random.normal(3.0, size=(5, 8)), random.normal(size=8), random.normal(size=8)
+    expected = (x - x.mean(-1, keepdims=True)) / np.sqrt(x.var(-1, keepdims=True) + 1e-5)
+    made = parts.layer_norm(
+        *(jnp.asarray(given, jnp.float32) for given in (x, scale, bias)), epsilon=1e-5
+    )
+    np.testing.assert_allclose(made, expected * scale + bias, atol=1e-5)
