@@ -55,12 +55,14 @@ class Arena(NamedTuple):
 class NativeAttention:
     """An `attention.Attention`; made by `load`, which checks.
 
-    window: of every layer, 0: none. scale: of scores, 0: head_dim ** -0.5.
+    window_most: of any layer, 0: one of them attends to all; a layer's own comes with it.
+    scale, softcap: of scores, as of `attention.GatherAttention`.
     lanes: floats in a vector on CPU, 4, 8 or 16, for tests; 0: the machine's most.
     """
 
-    window: int = 0
+    window_most: int = 0
     scale: float = 0.0
+    softcap: float = 0.0
     lanes: int = 0
 
     def prefill(
@@ -103,13 +105,15 @@ class NativeAttention:
             input_output_aliases={0: 0},
         )
         attributes = {
-            "window": np.int64(self.window),
+            "window_most": np.int64(self.window_most),
             "scale": np.float32(self.scale or queries.shape[-1] ** -0.5),
+            "softcap": np.float32(self.softcap),
         }
         if self.lanes:
             attributes["lanes"] = np.int64(self.lanes)
-        layers = jnp.reshape(layer.number, 1).astype(jnp.int32)
-        pool, attended = call(pool, layers, rows.tables, rows.positions, *vectors, **attributes)
+        window = jnp.int32(0) if layer.window is None else layer.window
+        which = jnp.stack([layer.number, window]).astype(jnp.int32)
+        pool, attended = call(pool, which, rows.tables, rows.positions, *vectors, **attributes)
         return pool, attended
 
 
@@ -126,7 +130,9 @@ def load(facts: forward.ModelFacts, *, platform: str) -> NativeAttention:
             f"{', '.join(sorted(_PLATFORMS))}: use attention='xla'"
         )
     native.load(_PLATFORMS[platform])
-    return NativeAttention(window=facts.window, scale=facts.score_scale)
+    return NativeAttention(
+        window_most=facts.window, scale=facts.score_scale, softcap=facts.score_softcap
+    )
 
 
 def check(facts: forward.ModelFacts) -> None:
@@ -141,8 +147,6 @@ def check(facts: forward.ModelFacts) -> None:
             f"a multiple of {HEAD_DIM_UNIT} up to {HEAD_DIM_MAX}",
         ),
         ("group", facts.group, facts.group <= GROUP_MAX, f"at most {GROUP_MAX}"),
-        ("windows", facts.windows, len(set(facts.windows)) <= 1, "the same in every layer"),
-        ("score_softcap", facts.score_softcap, not facts.score_softcap, "0 (none)"),
     ):
         if not fits:
             raise errors.ConfigError(

@@ -204,11 +204,12 @@ def _attend_in_place(
 @functools.cache
 def _program(mode: str, window: int) -> Any:
     """(pool, positions, tables, queries, keys, values) -> (pool, attended); donates the pool."""
-    step = getattr(native_attention.NativeAttention(window=window), mode)
+    step = getattr(native_attention.NativeAttention(window_most=window), mode)
+    layer = attention.Layer(jnp.int32(LAYER), jnp.int32(window))
 
     def call(pool: Any, positions: Any, tables: Any, queries: Any, keys: Any, values: Any) -> Any:
         rows = attention.Rows(jnp.zeros_like(positions), positions, tables)
-        return step(pool, jnp.int32(LAYER), rows, queries, keys, values)
+        return step(pool, layer, rows, queries, keys, values)
 
     return jax.jit(call, donate_argnums=0)
 

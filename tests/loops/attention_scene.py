@@ -78,14 +78,17 @@ def scene(positions: Sequence[int], shape: Shape = PLAIN, *, one_session: bool =
     return Scene(pool, np.array(positions, np.int32), tables, queries, keys, values, written)
 
 
-def dense(given: Scene, row: int, *, window: int = 0) -> np.ndarray:
+def dense(given: Scene, row: int, *, window: int = 0, softcap: float = 0.0) -> np.ndarray:
     """What a row is to get: `[kv_heads, group, head_dim]`, in float64."""
     end = int(given.positions[row]) + 1
     seen = slice(max(0, end - window) if window else 0, end)
     pages = given.written[given.tables[row], LAYER].astype(np.float64)
     keys, values = (np.concatenate(pages[:, side])[seen] for side in (0, 1))
     scores = np.einsum("kgd,tkd->kgt", given.queries[row].astype(np.float64), keys)
-    weights = np.exp((scores - scores.max(-1, keepdims=True)) / np.sqrt(keys.shape[-1]))
+    scores /= np.sqrt(keys.shape[-1])
+    if softcap:
+        scores = softcap * np.tanh(scores / softcap)
+    weights = np.exp(scores - scores.max(-1, keepdims=True))
     return np.einsum("kgt,tkd->kgd", weights / weights.sum(-1, keepdims=True), values)
 
 
@@ -96,6 +99,7 @@ def attend(
     *,
     mode: str = "decode",
     window: int = 0,
+    softcap: float = 0.0,
     pool: np.ndarray | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """(attended, the pool afterwards) of some rows, all by default; masked ones fill the call.
@@ -108,14 +112,15 @@ def attend(
     chosen = list(range(len(given.positions)) if rows is None else rows)
     filled = [_filled(field[chosen]) for field in given[1:-1]]
     operands = jnp.array(given.pool if pool is None else pool), *filled
-    after, attended = program(kind, "decode" if kind == "xla" else mode, window)(*operands)
+    mode = "decode" if kind == "xla" else mode
+    after, attended = program(kind, mode, window, softcap)(*operands)
     return np.asarray(attended)[: len(chosen)], np.asarray(after)
 
 
 @functools.cache
-def program(kind: str, mode: str, window: int = 0) -> jax.stages.Wrapped:
+def program(kind: str, mode: str, window: int = 0, softcap: float = 0.0) -> jax.stages.Wrapped:
     """(pool, positions, tables, queries, keys, values) -> (pool, attended). Donates the pool."""
-    step = getattr(implementation(kind, window), mode)
+    step = getattr(implementation(kind, softcap), mode)
 
     def call(pool, positions, tables, queries, keys, values):
         rows = attention.Rows(jnp.zeros_like(positions), positions, tables)
@@ -131,17 +136,17 @@ def program(kind: str, mode: str, window: int = 0) -> jax.stages.Wrapped:
     return jax.jit(call, donate_argnums=0)
 
 
-def implementation(kind: str, window: int = 0) -> attention.Attention:
+def implementation(kind: str, softcap: float = 0.0) -> attention.Attention:
     """Skips the test where this machine cannot run it."""
     if kind == "xla":
-        return attention.GatherAttention()
+        return attention.GatherAttention(softcap=softcap)
     if parts.NO_COMPILER:
         pytest.skip(parts.NO_COMPILER)
     native.load()
     lanes = _lanes(kind)
     if lanes > widest_lanes():
         pytest.skip(f"this machine has no vectors of {lanes} floats")
-    return native_attention.NativeAttention(window=window, lanes=lanes)
+    return native_attention.NativeAttention(softcap=softcap, lanes=lanes)
 
 
 @functools.cache

@@ -45,6 +45,21 @@ def test_rows_attend_to_their_own_past(kind, shape, window):
 
 
 @every_kind
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_scores_are_capped(kind, dtype):
+    """Large scores of both signs: some are cut, some hardly change."""
+    given = scenes.scene(POSITIONS, Shape(dtype=dtype))
+    given.queries[:] *= 4
+    found, _ = scenes.attend(kind, given, window=200, softcap=3.0)
+    for row, attended in enumerate(found.astype(np.float64)):
+        expected = scenes.dense(given, row, window=200, softcap=3.0)
+        error = np.abs(attended - expected).max() / np.abs(expected).max()
+        assert error < TOLERANCE[dtype], f"row {row}"
+    again, _ = scenes.attend(kind, given, mode="prefill", window=200, softcap=3.0)
+    np.testing.assert_array_equal(scenes.bits(again), scenes.bits(found))
+
+
+@every_kind
 @pytest.mark.parametrize("window", [0, 40])
 def test_chunks_of_a_prompt_get_the_bits_of_decoding_it(kind, window):
     """Rows of one session, which share pages, whichever of them are computed together."""

@@ -24,8 +24,10 @@ static inline int64_t EntryPage(int32_t entry) { return ~entry & ((1 << kEntryPa
 struct AttentionShape {
   int64_t rows, table_pages;
   int64_t pages, layers, page_tokens, kv_heads, group, head_dim;
-  int64_t window;  // 0: attends to all positions up to its own; else to the last `window` of them
-  float scale;     // of the scores, head_dim ** -0.5 as a rule
+  int64_t window;       // 0: attends to all positions up to its own; else to the last so many
+  int64_t window_most;  // of any layer of the model; 0: one of them attends to all
+  float scale;          // of the scores, head_dim ** -0.5 as a rule
+  float softcap;        // scores s become softcap * tanh(s / softcap); 0: they stay
 };
 
 // The first position that a row at `position` attends to.

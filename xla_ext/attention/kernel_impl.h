@@ -51,6 +51,17 @@ typename Simd::Vec Exp(typename Simd::Vec x) {
   return Simd::ZeroBelow(x, lowest, Simd::Scale(y, n));
 }
 
+// softcap * tanh(x), within 1e-7 of softcap: by e^(-2|x|), which overflows nowhere.
+template <class Simd>
+typename Simd::Vec Cap(typename Simd::Vec x, float softcap) {
+  using Vec = typename Simd::Vec;
+  const Vec size = Simd::Max(x, Simd::Subtract(Simd::Zero(), x));
+  const Vec shrunk = Exp<Simd>(Simd::Multiply(size, Simd::Set(-2.0f)));
+  const Vec one = Simd::Set(1.0f);
+  const Vec share = Simd::Divide(Simd::Subtract(one, shrunk), Simd::Add(one, shrunk));
+  return Simd::CopySign(Simd::Multiply(share, Simd::Set(softcap)), x);
+}
+
 template <class Simd>
 float ExpOf(float x) {
   float lanes[Simd::kLanes];
@@ -82,7 +93,7 @@ struct Arithmetic {
 
   static void Prepare(const Tile& tile, float* queries) {
     const AttentionShape& shape = *tile.shape;
-    const Vec scale = Simd::Set(shape.scale);
+    const Vec scale = Simd::Set(shape.softcap > 0 ? shape.scale / shape.softcap : shape.scale);
     for (int64_t head = tile.head_begin; head < tile.head_end; ++head) {
       for (int64_t row = 0; row < tile.rows; ++row) {
         const Element* from = static_cast<const Element*>(tile.queries) + QueryAt(shape, row, head);
@@ -117,8 +128,8 @@ struct Arithmetic {
           const Block<Element> block = BlockAt(tile, at, next, slot, tokens, head);
           const int64_t queries_before =
               (head - tile.head_begin) * tile.rows * shape.group;
-          VisitBlock(block, shape.head_dim, seen, count, queries + queries_before * shape.head_dim,
-                     scratch, state + queries_before * StateOf(shape));
+          VisitBlock(block, shape, seen, count, queries + queries_before * shape.head_dim, scratch,
+                     state + queries_before * StateOf(shape));
         }
       }
     }
@@ -226,8 +237,9 @@ struct Arithmetic {
                           ahead ? ahead + side * sizeof(Element) : nullptr};
   }
 
-  static void VisitBlock(const Block<Element>& block, int64_t head_dim, const Seen* seen,
+  static void VisitBlock(const Block<Element>& block, const AttentionShape& shape, const Seen* seen,
                          int64_t count, const float* queries, float* scores, float* state) {
+    const int64_t head_dim = shape.head_dim;
     for (int64_t i = 0; i < count;) {
       const int64_t left = count - i;
       if (Simd::kQueries >= 4 && left >= 4) {
@@ -241,7 +253,9 @@ struct Arithmetic {
     float fades[kTileQueriesMax];
     for (int64_t i = 0; i < count; ++i) {
       float* own = state + seen[i].query * (head_dim + kStateExtraFloats) + head_dim;
-      fades[i] = Soften(seen[i], block.tokens, scores + i * kScoreFloats, own);
+      float* const own_scores = scores + i * kScoreFloats;
+      if (shape.softcap > 0) CapScores(block.tokens, own_scores, shape.softcap);
+      fades[i] = Soften(seen[i], block.tokens, own_scores, own);
     }
     for (int64_t i = 0; i < count;) {
       int64_t alike = 1;
@@ -318,6 +332,13 @@ struct Arithmetic {
       }
     }
     return Q;
+  }
+
+  // Of any tokens, those too that the query does not see.
+  static void CapScores(int64_t tokens, float* scores, float softcap) {
+    for (int64_t t = 0; t < tokens; t += kLanes) {
+      Simd::Store(scores + t, Cap<Simd>(Simd::Load(scores + t), softcap));
+    }
   }
 
   // Scores become weights, which `own` (sum [16], maximum) takes in. Returns the share that what

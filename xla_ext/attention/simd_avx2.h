@@ -27,7 +27,11 @@ struct Avx2 {
   static Vec Add(Vec a, Vec b) { return _mm256_add_ps(a, b); }
   static Vec Subtract(Vec a, Vec b) { return _mm256_sub_ps(a, b); }
   static Vec Multiply(Vec a, Vec b) { return _mm256_mul_ps(a, b); }
+  static Vec Divide(Vec a, Vec b) { return _mm256_div_ps(a, b); }
   static Vec Max(Vec a, Vec b) { return _mm256_max_ps(a, b); }
+  static Vec CopySign(Vec size, Vec x) {
+    return _mm256_or_ps(size, _mm256_and_ps(Set(-0.0f), x));
+  }
   static float MaxLanes(Vec x) {
     __m128 half = _mm_max_ps(_mm256_castps256_ps128(x), _mm256_extractf128_ps(x, 1));
     half = _mm_max_ps(half, _mm_movehl_ps(half, half));

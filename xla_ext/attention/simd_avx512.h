@@ -32,7 +32,11 @@ struct Avx512 {
   static Vec Add(Vec a, Vec b) { return _mm512_add_ps(a, b); }
   static Vec Subtract(Vec a, Vec b) { return _mm512_sub_ps(a, b); }
   static Vec Multiply(Vec a, Vec b) { return _mm512_mul_ps(a, b); }
+  static Vec Divide(Vec a, Vec b) { return _mm512_div_ps(a, b); }
   static Vec Max(Vec a, Vec b) { return _mm512_max_ps(a, b); }
+  static Vec CopySign(Vec size, Vec x) {
+    return _mm512_or_ps(size, _mm512_and_ps(Set(-0.0f), x));
+  }
   static float MaxLanes(Vec x) { return _mm512_reduce_max_ps(x); }
   static float SumLanes(Vec x) { return _mm512_reduce_add_ps(x); }
   static void SumLanes4(Vec a, Vec b, Vec c, Vec d, float* into) {

@@ -34,7 +34,14 @@ struct Portable {
   static Vec Add(Vec a, Vec b) { return a + b; }
   static Vec Subtract(Vec a, Vec b) { return a - b; }
   static Vec Multiply(Vec a, Vec b) { return a * b; }
+  static Vec Divide(Vec a, Vec b) { return a / b; }
   static Vec Max(Vec a, Vec b) { return a > b ? a : b; }  // b where one of them is NaN
+  // `size`, at least 0, with the sign of x.
+  static Vec CopySign(Vec size, Vec x) {
+    const Ints sign = reinterpret_cast<Ints>(Set(-0.0f));
+    return reinterpret_cast<Vec>(reinterpret_cast<Ints>(size) |
+                                 (reinterpret_cast<Ints>(x) & sign));
+  }
   static float MaxLanes(Vec x) {
     const float low = x[0] > x[1] ? x[0] : x[1], high = x[2] > x[3] ? x[2] : x[3];
     return low > high ? low : high;

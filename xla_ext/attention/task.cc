@@ -29,9 +29,17 @@ Status CheckShape(const AttentionCall& call) {
   if (shape.pages < 1 || shape.page_tokens < 1 || shape.kv_heads < 1 || shape.table_pages < 1) {
     return AQUA_ERROR(AQUA_INVALID, "a pool or page tables without pages, tokens or heads");
   }
-  if (shape.window < 0) {
-    return AQUA_ERROR(AQUA_INVALID, "window is %lld: expected 0 (none) or more",
-                      Long{shape.window});
+  if (shape.window < 0 || shape.window_most < 0) {
+    return AQUA_ERROR(AQUA_INVALID, "a window of %lld, the largest %lld: expected 0 (none) or more",
+                      Long{shape.window}, Long{shape.window_most});
+  }
+  if (shape.window_most > 0 && (shape.window == 0 || shape.window > shape.window_most)) {
+    return AQUA_ERROR(AQUA_OUT_OF_RANGE, "a window of %lld: expected 1 to window_most, %lld",
+                      Long{shape.window}, Long{shape.window_most});
+  }
+  if (!(shape.softcap >= 0)) {
+    return AQUA_ERROR(AQUA_INVALID, "softcap is %g: expected 0 (none) or more",
+                      static_cast<double>(shape.softcap));
   }
   if (call.layer < 0 || call.layer >= shape.layers) {
     return AQUA_ERROR(AQUA_OUT_OF_RANGE, "layer %lld: expected 0 to %lld", Long{call.layer},

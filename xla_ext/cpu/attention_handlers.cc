@@ -52,6 +52,7 @@ Result<AttentionCall> CallOf(const Operands& given, int64_t lanes, bool share_lo
   call.shape = shape.value();
   call.type = is_float32 ? ElementType::kFloat32 : ElementType::kBfloat16;
   call.layer = given.layer.typed_data()[0];
+  call.shape.window = given.layer.typed_data()[1];
   call.pool = static_cast<std::byte*>(given.pool.untyped_data());
   call.tables = given.tables.typed_data();
   call.positions = given.positions.typed_data();
@@ -95,17 +96,19 @@ ffi::Future Handle(ffi::ThreadPool threads, ffi::AnyBuffer pool, Ints layer, Int
                    Ints positions, ffi::AnyBuffer queries, ffi::AnyBuffer keys,
                    ffi::AnyBuffer values, ffi::Result<ffi::AnyBuffer> pool_out,
                    ffi::Result<ffi::AnyBuffer> attended, ffi::Dictionary attributes) {
-  const auto window = attributes.get<int64_t>("window");
+  const auto window_most = attributes.get<int64_t>("window_most");
   const auto scale = attributes.get<float>("scale");
+  const auto softcap = attributes.get<float>("softcap");
   const bool chooses = attributes.contains("lanes");
   const auto lanes = chooses ? attributes.get<int64_t>("lanes") : ffi::ErrorOr<int64_t>(0);
-  if (!window || !scale || !lanes) {
-    return Failed(AQUA_ERROR(AQUA_INVALID, "expected the attributes window (int64), scale "
-                                           "(float32) and no other but lanes (int64)"));
+  if (!window_most || !scale || !softcap || !lanes) {
+    return Failed(AQUA_ERROR(AQUA_INVALID, "expected the attributes window_most (int64), "
+                                           "scale and softcap (float32) and no other but lanes "
+                                           "(int64)"));
   }
   return Attend(threads,
                 Operands{pool, layer, tables, positions, queries, keys, values, *pool_out,
-                         *attended, *window, *scale},
+                         *attended, *window_most, *scale, *softcap},
                 *lanes, share_loads);
 }
 

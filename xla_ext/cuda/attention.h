@@ -29,7 +29,7 @@ struct ArenaBases {
 
 struct AttentionOperands {
   std::byte* pool;           // [pages, layers, 2, page_tokens, kv_heads, head_dim]
-  const int32_t* layer;      // []
+  const int32_t* layer;      // [2]: its number, its window
   const int32_t* tables;     // [rows, table_pages]
   const int32_t* positions;  // [rows]
   const std::byte* queries;  // [rows, kv_heads, group, head_dim]
@@ -39,8 +39,9 @@ struct AttentionOperands {
   float* partials;           // PartialFloats(operands) of scratch: decode
 
   int rows, table_pages, pages, layers, page_tokens, kv_heads, group, head_dim;
-  int window;         // 0: none
-  float score_scale;  // of scores, times log2(e): weights are powers of 2
+  int window_most;    // of any layer; 0: one of them attends to all
+  float query_scale;  // of queries, so that scores are what CappedScore takes
+  float softcap;      // times log2(e), as scores are: weights are powers of 2; 0: none
 
   // From here on as Cut has it.
   int64_t page_bytes, side_bytes, token_bytes;  // of a page, of a layer's keys in it, of a token's
@@ -66,7 +67,8 @@ inline void Cut(AttentionOperands* given, int element_bytes, bool is_prefill) {
   int64_t segment = kSegmentTokensMin;
   while (segment * kSegmentsMax < tokens) segment *= 2;
   given->segment_tokens = static_cast<int>(segment);
-  const int64_t seen = given->window > 0 && given->window < tokens ? given->window : tokens;
+  const int64_t most = given->window_most;
+  const int64_t seen = most > 0 && most < tokens ? most : tokens;
   const int64_t whole = (tokens + segment - 1) / segment, cut = (seen + segment - 2) / segment + 1;
   given->segments_max = static_cast<int>(cut < whole ? cut : whole);
 }

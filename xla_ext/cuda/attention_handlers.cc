@@ -46,9 +46,10 @@ Status CheckShape(const AttentionShape& shape) {
                       Long{shape.pages}, Long{shape.table_pages}, Long{shape.page_tokens},
                       Long{shape.kv_heads * shape.group});
   }
-  if (shape.window < 0 || shape.window > INT32_MAX) {
-    return AQUA_ERROR(AQUA_INVALID, "window is %lld: expected 0 (none) or more",
-                      Long{shape.window});
+  if (shape.window_most < 0 || shape.window_most > INT32_MAX || !(shape.softcap >= 0)) {
+    return AQUA_ERROR(AQUA_INVALID,
+                      "window_most is %lld, softcap %g: expected 0 (none) or more of both",
+                      Long{shape.window_most}, static_cast<double>(shape.softcap));
   }
   return {};
 }
@@ -75,9 +76,10 @@ AttentionOperands OperandsOf(const Operands& given, const AttentionShape& shape,
   operands.kv_heads = count(shape.kv_heads);
   operands.group = count(shape.group);
   operands.head_dim = count(shape.head_dim);
-  operands.window = count(shape.window);
+  operands.window_most = count(shape.window_most);
   constexpr float kLog2E = 1.4426950408889634f;
-  operands.score_scale = shape.scale * kLog2E;
+  operands.query_scale = shape.softcap > 0 ? shape.scale / shape.softcap : shape.scale * kLog2E;
+  operands.softcap = shape.softcap * kLog2E;
   Cut(&operands, given.pool.element_type() == ffi::DataType::F32 ? 4 : 2, is_prefill);
   return operands;
 }
@@ -91,10 +93,11 @@ template <bool kIsPrefill>
 ffi::Error Handle(cudaStream_t stream, ffi::ScratchAllocator scratch, ffi::AnyBuffer pool,
                   Ints layer, Ints tables, Ints positions, ffi::AnyBuffer queries,
                   ffi::AnyBuffer keys, ffi::AnyBuffer values, ffi::Result<ffi::AnyBuffer> pool_out,
-                  ffi::Result<ffi::AnyBuffer> attended, int64_t window, float scale) {
+                  ffi::Result<ffi::AnyBuffer> attended, int64_t window_most, float scale,
+                  float softcap) {
   return Guarded([&]() -> Status {
-    const Operands given = {pool,   layer,     tables,    positions, queries, keys,
-                            values, *pool_out, *attended, window,    scale};
+    const Operands given = {pool,   layer,     tables,    positions,   queries, keys,
+                            values, *pool_out, *attended, window_most, scale,   softcap};
     const Result<AttentionShape> shape = ShapeOf(given);
     if (!shape.ok()) return shape.status();
     AQUA_RETURN_IF_ERROR(CheckShape(shape.value()));
@@ -128,8 +131,9 @@ auto Binding() {
       .Arg<ffi::AnyBuffer>()  // values
       .Ret<ffi::AnyBuffer>()  // pool
       .Ret<ffi::AnyBuffer>()  // attended
-      .Attr<int64_t>("window")
-      .Attr<float>("scale");
+      .Attr<int64_t>("window_most")
+      .Attr<float>("scale")
+      .Attr<float>("softcap");
 }
 
 }  // namespace

@@ -44,7 +44,7 @@ class AttentionTile {
   __device__ __forceinline__ AttentionTile(const AttentionOperands& given, const ArenaBases& arenas,
                            float* shared)
       : given_(given), arenas_(arenas), group_(threadIdx.x / kLanes), lane_(threadIdx.x % kLanes),
-        to_layer_(*given.layer * 2 * given.side_bytes) {
+        to_layer_(given.layer[0] * 2 * given.side_bytes) {
     const int head_tiles = (given.group + given.heads - 1) / given.heads;
     row_ = static_cast<int>(blockIdx.x) * given.tile_rows;
     rows_ = min(given.tile_rows, given.rows - row_);
@@ -153,7 +153,7 @@ class AttentionTile {
       }
       float* const into = query_[q] + v * kInVector;
       Element::Unpack(vector, into);
-      for (int i = 0; i < kInVector; ++i) into[i] = __fmul_rn(into[i], given_.score_scale);
+      for (int i = 0; i < kInVector; ++i) into[i] = __fmul_rn(into[i], given_.query_scale);
     }
   }
 
@@ -200,7 +200,8 @@ class AttentionTile {
 #pragma unroll
       for (int t = 0; t < kTokensAtOnce; ++t) {
         // An infinite score makes the row's sum NaN, and is no maximum over nothing.
-        scores[t] = GroupSum(is_lost[t] ? INFINITY : Dot(query_[q], keys[t]));
+        const float sum = GroupSum(is_lost[t] ? INFINITY : Dot(query_[q], keys[t]));
+        scores[t] = is_lost[t] ? sum : CappedScore(given_, sum);
       }
       AddTokens(q, first, scores, values);
     }

@@ -59,6 +59,15 @@ __device__ inline float Fade(float from, float to) {
   return from == kNothing ? 0.0f : exp2f(__fsub_rn(from, to));
 }
 
+// softcap * tanh(score), by e^(-2|score|), which overflows nowhere; without a softcap the score.
+__device__ inline float CappedScore(const AttentionOperands& given, float score) {
+  if (given.softcap == 0) return score;
+  constexpr float kTwice = -2.8853900817779268f;  // -2 log2(e)
+  const float shrunk = exp2f(__fmul_rn(kTwice, fabsf(score)));
+  const float share = __fdiv_rn(__fsub_rn(1.0f, shrunk), __fadd_rn(1.0f, shrunk));
+  return copysignf(__fmul_rn(share, given.softcap), score);
+}
+
 // total * keep + part * take
 __device__ inline float Blend(float total, float keep, float part, float take) {
   return __fmaf_rn(total, keep, __fmul_rn(part, take));
@@ -69,17 +78,18 @@ __device__ inline int PageOrdinal(const AttentionOperands& given, int token) {
 }
 
 // A row whose position has no place in its table, or whose own page is not in the pool, attends to
-// nothing, and so does every row where there is no such layer: the result is NaN. The host cannot
-// see these operands before they are used.
+// nothing, and so does every row where there is no such layer or its window is none of the model's:
+// the result is NaN. The host cannot see these operands before they are used.
 __device__ inline Span SpanOf(const AttentionOperands& given, int row) {
-  const int layer = *given.layer, position = given.positions[row];
-  if (layer < 0 || layer >= given.layers) return {1, 0};
+  const int layer = given.layer[0], window = given.layer[1], position = given.positions[row];
+  if (layer < 0 || layer >= given.layers || window < 0) return {1, 0};
+  if (given.window_most > 0 && (window == 0 || window > given.window_most)) return {1, 0};
   if (position < 0 || position >= given.table_pages * given.page_tokens) return {1, 0};
   const int64_t own =
       given.tables[static_cast<int64_t>(row) * given.table_pages + PageOrdinal(given, position)];
   if (own < 0 || own >= given.pages) return {1, 0};
-  const bool is_cut = given.window > 0 && position >= given.window;
-  return {is_cut ? position - given.window + 1 : 0, position};
+  const bool is_cut = window > 0 && position >= window;
+  return {is_cut ? position - window + 1 : 0, position};
 }
 
 // Where a page of this shard lies; null for an entry that names none.
@@ -99,7 +109,7 @@ __device__ inline void WriteRow(const AttentionOperands& given) {
   const int position = span.last;
   const int ordinal = PageOrdinal(given, position);
   const int64_t page = given.tables[static_cast<int64_t>(row) * given.table_pages + ordinal];
-  const int64_t in_page = *given.layer * 2 * given.side_bytes +
+  const int64_t in_page = given.layer[0] * 2 * given.side_bytes +
                           (position - ordinal * given.page_tokens) * given.token_bytes;
   std::byte* const into = given.pool + page * given.page_bytes + in_page;
   const int64_t from = row * given.token_bytes;

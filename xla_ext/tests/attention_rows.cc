@@ -59,6 +59,8 @@ AttentionShape DrawShape(std::mt19937_64* random) {
   shape.group = Any(random, 1, 9);
   shape.head_dim = 8 * Any(random, 1, 9);
   shape.window = Any(random, 0, 1) > 0 ? 0 : Any(random, 1, 700);
+  shape.window_most = Any(random, 0, 1) > 0 ? 0 : shape.window;
+  shape.softcap = Any(random, 0, 2) > 0 ? 0.0f : 0.5f;
   shape.scale = static_cast<float>(1 / std::sqrt(static_cast<double>(shape.head_dim)));
   shape.pages = kSessions * shape.table_pages;
   return shape;
@@ -186,6 +188,7 @@ class Scene {
       for (int64_t x = 0; x < shape_.head_dim; ++x) {
         score += queries_.Get(query + x) * pool_.Get(key + x) * shape_.scale;
       }
+      if (shape_.softcap > 0) score = shape_.softcap * std::tanh(score / shape_.softcap);
       total += std::exp(score);
       for (int64_t x = 0; x < shape_.head_dim; ++x) {
         sum[x] += std::exp(score) * pool_.Get(value + x);

@@ -24,6 +24,8 @@ struct Case {
   const char* name;
   int rows, table_pages, layers, page_tokens, kv_heads, group, head_dim, window;
   bool shares_tables;
+  int window_most = window;  // of a model with other layers
+  float softcap = 0;
 };
 
 // Elements of one type as floats and back.
@@ -164,10 +166,10 @@ std::vector<std::byte> Run(World<Element>* world, int begin, int end, bool is_pr
   const int64_t query_bytes = int64_t{world->heads()} * shape.head_dim * kBytes;
   const int64_t key_bytes = int64_t{shape.kv_heads} * shape.head_dim * kBytes;
   std::vector<std::byte> attended(query_bytes * (end - begin), std::byte{0xcd});
-  const int32_t layer = shape.layers - 1;
+  const int32_t layer[] = {shape.layers - 1, shape.window};
   AttentionOperands given = {};
   given.pool = world->pool.data();
-  given.layer = &layer;
+  given.layer = layer;
   given.tables = world->entries.data() + begin * shape.table_pages;
   given.positions = world->positions.data() + begin;
   given.queries = world->queries.data() + begin * query_bytes;
@@ -182,8 +184,10 @@ std::vector<std::byte> Run(World<Element>* world, int begin, int end, bool is_pr
   given.kv_heads = shape.kv_heads;
   given.group = shape.group;
   given.head_dim = shape.head_dim;
-  given.window = shape.window;
-  given.score_scale = static_cast<float>(M_LOG2E / std::sqrt(shape.head_dim));
+  given.window_most = shape.window_most;
+  const double scale = 1 / std::sqrt(shape.head_dim);
+  given.query_scale = static_cast<float>(scale * (shape.softcap > 0 ? 1 / shape.softcap : M_LOG2E));
+  given.softcap = static_cast<float>(shape.softcap * M_LOG2E);
   Cut(&given, kBytes, is_prefill);
   std::vector<float> partials(PartialFloats(given), NAN);
   given.partials = partials.data();
@@ -241,7 +245,9 @@ double Difference(const World<Element>& world, const std::vector<std::byte>& att
         for (int d = 0; d < shape.head_dim; ++d) {
           score += Read<Element>(world.queries, query + d) * element(0, token, d);
         }
-        scores.push_back(score / std::sqrt(shape.head_dim));
+        score /= std::sqrt(shape.head_dim);
+        if (shape.softcap > 0) score = shape.softcap * std::tanh(score / shape.softcap);
+        scores.push_back(score);
         top = std::max(top, scores.back());
       }
       for (int token = first; token <= position; ++token) {
@@ -345,7 +351,8 @@ bool CheckArenasAreFoundAnew() {
 int main() {
   using aqua::Case;
   const Case cases[] = {
-      // rows, table_pages, layers, page_tokens, kv_heads, group, head_dim, window, shares_tables
+      // rows, table_pages, layers, page_tokens, kv_heads, group, head_dim, window, shares_tables,
+      // window_most, softcap
       {"one segment", 3, 6, 2, 16, 2, 1, 64, 0, false},
       {"several segments", 4, 40, 1, 16, 1, 4, 64, 0, false},
       {"window", 4, 40, 1, 16, 1, 3, 32, 150, false},
@@ -354,6 +361,9 @@ int main() {
       {"many heads", 2, 10, 1, 16, 1, 12, 32, 0, false},
       {"rows of two tables", 13, 24, 1, 16, 1, 2, 32, 0, true},
       {"rows of two tables, window", 9, 24, 2, 16, 1, 4, 128, 33, true},
+      {"a window of two", 4, 40, 1, 16, 1, 3, 32, 150, false, 400},
+      {"a window beside a whole", 4, 40, 1, 16, 1, 2, 32, 40, true, 0},
+      {"softcap", 4, 40, 1, 16, 1, 4, 64, 0, false, 0, 2.0f},
   };
   bool is_right = aqua::CheckLost() & aqua::CheckArenasAreFoundAnew();
   for (const Case& shape : cases) {
