@@ -21,6 +21,6 @@ def get_config() -> ml_collections.ConfigDict:
     """The settings; any of them can be changed with --config.key=value."""
     return overrides.benchmark_config_dict(
         attention_bench.AttentionBenchmark(
-            model=settings.ModelSettings(build=build.causal_llama, name="demo")
+            model=settings.ModelSettings(build=build.causal, name="demo")
         )
     )

@@ -25,7 +25,7 @@ from models import build
 
 def get_config() -> ml_collections.ConfigDict:
     """The settings; any of them can be changed with --config.key=value."""
-    model = settings.ModelSettings(build=build.causal_llama, name="demo")
+    model = settings.ModelSettings(build=build.causal, name="demo")
     return overrides.benchmark_config_dict(
         transfer_bench.TransferBenchmark(overlap=overlap_bench.Overlap(model=model))
     )

@@ -25,7 +25,7 @@ HOST = {"kind": "host", "bytes": 64 * types.MIB}
 
 
 EXPERIMENT = settings.Experiment(
-    model=settings.ModelSettings(build=build.causal_llama, name="demo"),
+    model=settings.ModelSettings(build=build.causal, name="demo"),
     arms="fcfs,cfs_host,cfs_peer",
     workload=settings.WorkloadSettings(
         prompt_scale=1 / 64, output_scale=0.75, prompt_max=32, output_max=224

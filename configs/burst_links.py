@@ -63,7 +63,7 @@ def get_config() -> ml_collections.ConfigDict:
     host = {"kind": "host", "bytes": 1024 * TINY_PAGE_BYTES, "link": "pcie"}
     return overrides.to_config_dict(
         settings.Experiment(
-            model=settings.ModelSettings(build=build.causal_llama, name="tiny"),
+            model=settings.ModelSettings(build=build.causal, name="tiny"),
             arm_settings={
                 "fcfs": {"policy": {"name": "fcfs"}},
                 "fcfs_reserve": {"policy": {"name": "fcfs_reserve"}},

@@ -65,7 +65,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
     host = {"kind": "host", "bytes": 2 * PAGES * DEMO_PAGE_BYTES, "link": "pcie"}
     return overrides.to_config_dict(
         settings.Experiment(
-            model=settings.ModelSettings(build=build.causal_llama, name="demo"),
+            model=settings.ModelSettings(build=build.causal, name="demo"),
             arm_settings={
                 "fits": {},
                 "peer": {"memory": {"pool_pages": 1 + PAGES // 2, "tiers": {"peer": peer}}},

@@ -24,7 +24,7 @@ def get_config() -> ml_collections.ConfigDict:
     """The settings; any of them can be changed with --config.key=value."""
     return overrides.to_config_dict(
         settings.Experiment(
-            model=settings.ModelSettings(build=build.causal_llama, name="tiny"),
+            model=settings.ModelSettings(build=build.causal, name="tiny"),
             arm_settings={
                 "fcfs": {"policy": {"name": "fcfs"}},
                 "cfs_host": {"memory": {"tiers": {"host": HOST}}},

@@ -1,66 +1,141 @@
-"""Weights on disk: orbax checkpoints of a decoder's parameters.
+"""A model's folder, read and written in either layout: Hugging Face's and orbax's.
 
-Knows: parameter trees, orbax. Does not know: other people's formats.
+Knows: which layout a folder has, how a folder is written whole or not at all. Does not know: what
+is inside (`hf_folder.py`, `orbax_folder.py`).
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 import pathlib
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
-import orbax.checkpoint as ocp
 
 from aqua_jax.control import errors
-from models import decoder, llama, shapes
+from models import (
+    config_json,
+    decoder,
+    families,
+    hf_folder,
+    hf_load,
+    hf_save,
+    orbax_folder,
+)
+
+HF = "hf"
+ORBAX = "orbax"
+LAYOUTS = (HF, ORBAX)
+SHARD_BYTES = 5_000_000_000  # as Hugging Face's own
+
+# What belongs to a model beside config.json and weights.
+_COMPANIONS = (
+    "added_tokens.json", "chat_template.jinja", "chat_template.json", "generation_config.json",
+    "merges.txt", "special_tokens_map.json", "tokenizer.json", "tokenizer.model",
+    "tokenizer_config.json", "vocab.json", "LICENSE", "LICENSE.txt", "LICENSE.md",
+)  # fmt: skip
 
 
-def save(model: decoder.CausalDecoder, path: str | pathlib.Path) -> None:
-    """Writes the model's parameters to the folder `path`, whole or not at all.
-
-    Raises ConfigError when something is there: weights are never overwritten.
-    """
-    folder = pathlib.Path(path).absolute()
-    if folder.exists():
-        raise errors.ConfigError(f"{path} exists: give a folder that does not, or remove it")
-    with ocp.StandardCheckpointer() as checkpointer:
-        checkpointer.save(folder, model.params)
+def layout(path: pathlib.Path) -> str:
+    """Which of `LAYOUTS` the folder `path` has, as far as names of files say."""
+    return ORBAX if orbax_folder.is_one(path) else HF
 
 
-def restore(
-    shape: shapes.LlamaShape, path: str | pathlib.Path, *, dtype: jax.typing.DTypeLike
+def load(
+    path: str | pathlib.Path,
+    *,
+    dtype: jax.typing.DTypeLike | None,
+    mesh: jax.sharding.Mesh | None = None,
+    progress: hf_load.Progress | None = None,
 ) -> decoder.CausalDecoder:
-    """A model of `shape` with the parameters saved at `path`, as `dtype`.
+    """The model of a folder in either layout, its weights placed on the mesh as the model says.
 
-    Raises ConfigError when nothing is there or when it was saved from another shape.
+    dtype: None: each leaf as it is saved. mesh: default the first device alone.
+
+    Raises ConfigError, before anything is allocated, for a folder that is not whole, a config.json
+    that no family understands, and tensors that are not those of config.json: it names them all.
     """
-    folder = pathlib.Path(path).absolute()
-    if not folder.is_dir():
-        raise errors.ConfigError(f"no checkpoint at {path}: give a folder that save() wrote")
-    model = llama.causal(shape, dtype=dtype)
-    with ocp.StandardCheckpointer() as checkpointer:
-        found = checkpointer.metadata(folder).item_metadata
-        _check(model.params, found, shape.name, path)
-        model.params = checkpointer.restore(folder, jax.tree.map(_abstract, model.params))
-    return model
+    path = pathlib.Path(path)
+    if layout(path) == ORBAX:
+        return orbax_folder.load(path, dtype=dtype, mesh=mesh)
+    return hf_load.load(hf_folder.Folder(path), dtype=dtype, mesh=mesh, progress=progress)
 
 
-def _abstract(leaf: jax.Array) -> jax.ShapeDtypeStruct:
-    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding)
+def save(
+    params: Any,
+    config: Mapping[str, Any] | bytes,
+    path: str | pathlib.Path,
+    *,
+    layout: str = HF,
+    shard_bytes: int = SHARD_BYTES,
+    companions: str | pathlib.Path | None = None,
+    progress: hf_save.Progress | None = None,
+) -> None:
+    """Writes parameters and their config.json to the folder `path`, whole or not at all.
+
+    config: the file's fields, or its bytes, kept as they are. companions: a folder whose tokenizer,
+    templates and licence are copied. shard_bytes, progress: of the Hugging Face layout.
+
+    Raises ConfigError when something is there: nothing is ever overwritten.
+    """
+    text = config if isinstance(config, bytes) else json.dumps(config, indent=2).encode() + b"\n"
+    with whole(pathlib.Path(path)) as folder:
+        (folder / hf_folder.CONFIG).write_bytes(text)
+        if companions is not None:
+            _copy(pathlib.Path(companions), folder)
+        if layout == ORBAX:
+            orbax_folder.write(params, folder)
+        else:
+            fields = config_json.Fields.read(folder / hf_folder.CONFIG)
+            family = families.of(fields)
+            leaves = family.leaves(family.shape(fields))
+            hf_save.write(params, leaves, folder, shard_bytes=shard_bytes, progress=progress)
 
 
-def _check(params: Any, found: Any, name: str, path: str | pathlib.Path) -> None:
-    """Names and shapes as this model has them; the first that differs is named."""
-    wanted = {_name(key): leaf.shape for key, leaf in jax.tree.leaves_with_path(params)}
-    saved = {_name(key): tuple(leaf.shape) for key, leaf in jax.tree.leaves_with_path(found.tree)}
-    for key in sorted(wanted.keys() | saved.keys()):
-        if wanted.get(key) != saved.get(key):
-            raise errors.ConfigError(
-                f"the checkpoint at {path} has {key} of shape {saved.get(key)}; model {name!r}"
-                f" expects {wanted.get(key)}: choose the shape it was saved from"
-            )
+@contextlib.contextmanager
+def whole(path: pathlib.Path) -> Iterator[pathlib.Path]:
+    """A folder beside `path`, which becomes `path` in the end; it is removed when that fails.
+
+    Raises ConfigError when something is at `path`.
+    """
+    check_free(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = pathlib.Path(tempfile.mkdtemp(prefix=f".{path.name}.", dir=path.parent))
+    except OSError as error:
+        raise errors.ConfigError(
+            f"{path} cannot be written: {error.strerror} ({error.filename})"
+        ) from None
+    try:
+        yield beside
+        check_free(path)
+        beside.chmod(0o777 & ~_umask())
+        beside.rename(path)
+    except OSError as error:
+        raise errors.ConfigError(f"{path} cannot be written: {error.strerror}") from error
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
 
 
-def _name(key: tuple[Any, ...]) -> str:
-    """A parameter's path in words: dictionary keys joined by dots."""
-    return ".".join(str(getattr(part, "key", getattr(part, "name", part))) for part in key)
+def check_free(path: pathlib.Path) -> None:
+    """Raises ConfigError when something is at `path`."""
+    if os.path.lexists(path):
+        raise errors.ConfigError(f"{path} exists: give a folder that does not, or remove it")
+
+
+def _copy(source: pathlib.Path, target: pathlib.Path) -> None:
+    for name in _COMPANIONS:
+        if (source / name).is_file():
+            shutil.copyfile(source / name, target / name)
+
+
+def _umask() -> int:
+    """The process's; there is no way to ask but to set it."""
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

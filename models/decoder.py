@@ -53,7 +53,8 @@ class CausalDecoder:
     divides: sizes of the model that tensor-parallel shards must divide, by name.
     constants: values `[layers, ...]` of the blocks' `parts.LayerConstant`s, by attribute. They are
     no parameters: not in `params`, not in checkpoints, whole on every shard.
-    params: the weights, a tree as of `abstract_params`; None: those that `make` draws from `seed`.
+    params: the weights, a tree as of `abstract_params`, or a function that makes it for this model,
+    of which all else is known then; None: those that `make` draws from `seed`.
     """
 
     def __init__(
@@ -77,7 +78,10 @@ class CausalDecoder:
         self.linear: Any = jax.tree.map(_is_linear, variables, is_leaf=_is_variable)
         self._experts = jax.tree.map(_is_experts, blocks, is_leaf=_is_variable)
         self._specs = jax.tree.map(_value, nnx.get_partition_spec(variables), is_leaf=_is_variable)
-        self.params: Any = _draw(make, seed) if params is None else params
+        if params is None:
+            self.params: Any = _draw(make, seed)
+        else:
+            self.params = params(self) if callable(params) else params
 
     def specs(self, shards: int) -> Any:
         """PartitionSpecs of `params`. Raises ConfigError when `shards` do not divide the shape."""

@@ -59,7 +59,10 @@ class Machine:
         self.devices = devices[: shards + 1]
         self._memory = experiment.memory
         wanted = experiment.model
-        model = wanted.build(wanted.name, seed=wanted.seed, path=wanted.path, dtype=wanted.dtype)
+        mesh = text.tensor_mesh(devices[:shards])
+        model = wanted.build(
+            wanted.name, seed=wanted.seed, path=wanted.path, dtype=wanted.dtype, mesh=mesh
+        )
         self.path = path.fitted(model.facts)
         self.vocab_size: int = model.facts.vocab
         self._window: int = model.facts.window
@@ -68,7 +71,7 @@ class Machine:
             _limits(experiment, self.path.attention),
             space=_POOL_SPACE,
             clock=self.clock,
-            mesh=text.tensor_mesh(devices[:shards]),
+            mesh=mesh,
         )
         self._backing = backing.Backing(
             self.runner.pool, arms, self.path, clock=self.clock, devices=devices

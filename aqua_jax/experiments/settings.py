@@ -61,10 +61,11 @@ class WorkloadSettings:
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class ModelSettings:
-    """The model. build(name, seed=, path=, dtype=) -> a `loops.forward.CausalModel`.
+    """The model. build(name, seed=, path=, dtype=, mesh=) -> a `loops.forward.CausalModel`.
 
-    path: a checkpoint of its weights; "": random ones, drawn from `seed`.
-    shards: devices over which it is tensor parallel.
+    path: its folder, in Hugging Face layout or as configs/convert.py writes it; `name` and `seed`
+    are not used then. "": the shape called `name` with random weights, drawn from `seed`.
+    shards: devices over which it is tensor parallel; build's `mesh` is over them.
     """
 
     build: Callable[..., Any]

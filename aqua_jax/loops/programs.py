@@ -66,7 +66,10 @@ def pool_shape(model: forward.CausalModel, sizes: steps.Sizes) -> tuple[int, ...
 
 
 def place_params(model: forward.CausalModel, mesh: jax.sharding.Mesh) -> Any:
-    """The model's parameters on the mesh, sharded as the model says."""
+    """The model's parameters on the mesh, sharded as the model says.
+
+    Those that are there already are not copied.
+    """
     return jax.device_put(model.params, _shardings(model.specs(mesh.size), mesh))
 
 

@@ -16,7 +16,7 @@ SMALL = {
 
 
 def made(**changes) -> attention_bench.AttentionBenchmark:
-    model = settings.ModelSettings(build=build.causal_llama, name="tiny")
+    model = settings.ModelSettings(build=build.causal, name="tiny")
     return attention_bench.AttentionBenchmark(model=model, **(SMALL | changes))
 
 

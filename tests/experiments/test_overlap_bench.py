@@ -13,7 +13,7 @@ from aqua_jax.experiments import overlap_bench, settings
 from models import build
 from tests.memory import parts
 
-MODEL = settings.ModelSettings(build=build.causal_llama, name="tiny")
+MODEL = settings.ModelSettings(build=build.causal, name="tiny")
 SMALL = overlap_bench.Overlap(
     model=MODEL,
     lanes=2,

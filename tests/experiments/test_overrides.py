@@ -76,7 +76,7 @@ def test_seeds_count_on_from_the_workloads():
 def test_as_json_is_json_and_names_functions():
     value = overrides.as_json(tiny.experiment())
     assert json.loads(json.dumps(value)) == value
-    assert value["model"]["build"] == "models.build.causal_llama"
+    assert value["model"]["build"] == "models.build.causal"
     assert list(value["arm_settings"]) == sorted(value["arm_settings"])
 
 

@@ -1,4 +1,4 @@
-"""Models by name: random weights by seed, weights from a checkpoint, wrong names."""
+"""Models by name and by folder: weights by seed, weights where they are wanted, wrong names."""
 
 from __future__ import annotations
 
@@ -10,7 +10,9 @@ import numpy as np
 import pytest
 
 from aqua_jax.control import errors
-from models import build, checkpoint, decoder, llama, shapes
+from aqua_jax.loops import programs, text
+from models import build, checkpoint, decoder
+from tests.models import hf_scene
 
 
 def _weights(model: decoder.CausalDecoder) -> np.ndarray:
@@ -19,22 +21,44 @@ def _weights(model: decoder.CausalDecoder) -> np.ndarray:
 
 
 def test_the_seed_decides_the_weights() -> None:
-    one, same, other = (build.causal_llama("tiny", seed=seed) for seed in (1, 1, 2))
+    one, same, other = (build.causal("tiny", seed=seed) for seed in (1, 1, 2))
     np.testing.assert_array_equal(_weights(one), _weights(same))
     assert not np.array_equal(_weights(one), _weights(other))
 
 
-def test_weights_come_from_the_checkpoint_when_a_path_is_given(tmp_path: pathlib.Path) -> None:
-    saved = llama.causal(shapes.TINY, seed=5)
-    checkpoint.save(saved, tmp_path / "weights")
-    restored = build.causal_llama("tiny", seed=1, path=str(tmp_path / "weights"))
-    np.testing.assert_array_equal(_weights(restored), _weights(saved))
+@pytest.mark.parametrize("layout", checkpoint.LAYOUTS)
+def test_a_path_says_all_of_a_model(tmp_path: pathlib.Path, layout: str) -> None:
+    values = hf_scene.tensors()
+    source = hf_scene.write(tmp_path / "source", values)
+    params = checkpoint.load(source, dtype=None).params
+    checkpoint.save(params, hf_scene.LLAMA, tmp_path / "there", layout=layout)
+    built = build.causal("demo", seed=1, path=str(tmp_path / "there"))
+    hf_scene.check_equal(built.params, values, hf_scene.LLAMA)
+    assert (built.facts.name, built.facts.layers) == ("there", 3)
+
+
+@pytest.mark.parametrize("path", ["", "there"])
+def test_weights_are_where_the_loop_wants_them(tmp_path: pathlib.Path, path: str) -> None:
+    mesh = text.tensor_mesh(jax.devices()[:2])
+    if path:
+        path = str(hf_scene.write(tmp_path / path, hf_scene.tensors()))
+    built = build.causal("tiny", seed=1, path=path, mesh=mesh)
+    placed = programs.place_params(built, mesh)
+    assert hf_scene.pointers(placed) == hf_scene.pointers(built.params)
+    assert len(built.params["blocks"]["qkv"].sharding.device_set) == 2
+
+
+def test_weights_on_one_device_are_not_copied_either() -> None:
+    mesh = text.tensor_mesh(jax.devices()[:1])
+    built = build.causal("tiny", seed=1)
+    placed = programs.place_params(built, mesh)
+    assert hf_scene.pointers(placed) == hf_scene.pointers(built.params)
 
 
 def test_the_dtype_is_the_models() -> None:
-    assert build.causal_llama("tiny", seed=0, dtype="bfloat16").facts.dtype == jnp.bfloat16
+    assert build.causal("tiny", seed=0, dtype="bfloat16").facts.dtype == jnp.bfloat16
 
 
 def test_a_wrong_name_is_refused_with_the_nearest() -> None:
     with pytest.raises(errors.ConfigError, match=r"tinny.*did you mean 'tiny'"):
-        build.causal_llama("tinny", seed=0)
+        build.causal("tinny", seed=0)

@@ -1,52 +1,74 @@
-"""Checkpoints: what is saved comes back bit for bit; what does not fit is named."""
+"""Folders in both layouts: what is saved comes back bit for bit, whole or not at all."""
 
 from __future__ import annotations
 
 import dataclasses
-import pathlib
+import json
 
-import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from aqua_jax.control import errors
-from models import checkpoint, llama, shapes
+from models import checkpoint
+from tests.models import hf_scene
 
 
-def test_saved_weights_come_back_bit_for_bit(tmp_path: pathlib.Path) -> None:
-    saved = llama.causal(shapes.TINY, seed=3)
-    checkpoint.save(saved, tmp_path / "weights")
-    restored = checkpoint.restore(shapes.TINY, tmp_path / "weights", dtype=jnp.float32)
-    pairs = zip(
-        jax.tree.leaves_with_path(saved.params),
-        jax.tree.leaves_with_path(restored.params),
-        strict=True,
-    )
-    for (name, ours), (same_name, theirs) in pairs:
-        assert name == same_name
-        np.testing.assert_array_equal(np.asarray(ours), np.asarray(theirs))
-    other = jax.tree.leaves(llama.causal(shapes.TINY, seed=4).params)
-    same = [np.array_equal(a, b) for a, b in zip(other, jax.tree.leaves(saved.params), strict=True)]
-    assert not all(same)
+@pytest.fixture
+def source(tmp_path):
+    path = hf_scene.write(tmp_path / "source", hf_scene.tensors(), shards=2)
+    (path / "tokenizer.json").write_text("{}")
+    (path / "pytorch_model.bin").write_bytes(b"not to be touched")
+    return path
 
 
-def test_weights_can_be_restored_in_another_dtype(tmp_path: pathlib.Path) -> None:
-    checkpoint.save(llama.causal(shapes.TINY), tmp_path / "weights")
-    restored = checkpoint.restore(shapes.TINY, tmp_path / "weights", dtype=jnp.bfloat16)
-    assert restored.facts.dtype == jnp.bfloat16
-    assert {leaf.dtype for leaf in jax.tree.leaves(restored.params)} == {jnp.dtype(jnp.bfloat16)}
+@pytest.mark.parametrize("layout", checkpoint.LAYOUTS)
+def test_what_is_saved_comes_back(tmp_path, source, layout):
+    model = checkpoint.load(source, dtype=None)
+    target = tmp_path / "some" / "where"
+    config = (source / "config.json").read_bytes()
+    checkpoint.save(model.params, config, target, layout=layout, companions=source)
+    assert checkpoint.layout(target) == layout
+    back = checkpoint.load(target, dtype=np.float32)
+    hf_scene.check_equal(back.params, hf_scene.tensors(), hf_scene.LLAMA)
+    assert back.facts.name == "where"
+    assert (target / "config.json").read_bytes() == config
+    assert (target / "tokenizer.json").read_text() == "{}"
+    assert not (target / "pytorch_model.bin").exists()
+    assert [path.name for path in target.parent.iterdir()] == ["where"]
+    assert target.stat().st_mode == source.stat().st_mode
 
 
-def test_another_shape_is_refused_by_the_parameter_that_differs(tmp_path: pathlib.Path) -> None:
-    checkpoint.save(llama.causal(shapes.TINY), tmp_path / "weights")
-    wider = dataclasses.replace(shapes.TINY, name="wider", ffn=128)
-    with pytest.raises(errors.ConfigError, match=r"has blocks\..* of shape .*'wider' expects"):
-        checkpoint.restore(wider, tmp_path / "weights", dtype=jnp.float32)
+def test_a_config_may_be_given_as_fields(tmp_path, source):
+    model = checkpoint.load(source, dtype=None)
+    checkpoint.save(model.params, hf_scene.LLAMA, tmp_path / "target")
+    assert json.loads((tmp_path / "target" / "config.json").read_text()) == hf_scene.LLAMA
+    back = checkpoint.load(tmp_path / "target", dtype=None)
+    assert back.facts == dataclasses.replace(model.facts, name="target")
 
 
-def test_nothing_there_and_something_there_are_refused(tmp_path: pathlib.Path) -> None:
-    with pytest.raises(errors.ConfigError, match="no checkpoint at"):
-        checkpoint.restore(shapes.TINY, tmp_path / "none", dtype=jnp.float32)
-    with pytest.raises(errors.ConfigError, match="exists: give a folder"):
-        checkpoint.save(llama.causal(shapes.TINY), tmp_path)
+def test_nothing_is_overwritten(tmp_path, source):
+    model = checkpoint.load(source, dtype=None)
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "link").symlink_to("nowhere")
+    for name in ("source", "empty", "link"):
+        with pytest.raises(errors.ConfigError, match=f"{name} exists: give a folder that does not"):
+            checkpoint.save(model.params, hf_scene.LLAMA, tmp_path / name)
+
+
+def test_a_failure_leaves_nothing_behind(tmp_path, source):
+    model = checkpoint.load(source, dtype=None)
+
+    def fail(written: int, total: int) -> None:
+        if written > total / 2:
+            raise RuntimeError("in the middle")
+
+    with pytest.raises(RuntimeError, match="in the middle"):
+        checkpoint.save(model.params, hf_scene.LLAMA, tmp_path / "target", progress=fail)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_folder_that_cannot_be_written_is_refused(tmp_path, source):
+    model = checkpoint.load(source, dtype=None)
+    (tmp_path / "file").write_text("")
+    with pytest.raises(errors.ConfigError, match=r"target cannot be written: .*file\)"):
+        checkpoint.save(model.params, hf_scene.LLAMA, tmp_path / "file" / "target")

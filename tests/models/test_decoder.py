@@ -48,6 +48,15 @@ def test_given_weights_are_used():
     assert llama.causal(shapes.TINY, params=given).params is given
 
 
+def test_weights_may_be_made_for_the_model():
+    def make(model):
+        return jax.tree.map(lambda leaf: jnp.ones(leaf.shape, leaf.dtype), model.abstract_params)
+
+    params = llama.causal(shapes.TINY, params=make).params
+    assert params["blocks"]["down"].shape == (2, 96, 64)
+    assert float(params["blocks"]["down"].min()) == 1.0
+
+
 class Scaling(nnx.Module):
     """Multiplies by a number of the layer, which is no weight; two experts beside it."""
 
