@@ -103,6 +103,36 @@ DEMO = LlamaShape(
     context_tokens=2048,
 )
 
+# The same with the head_dim of most published models, in which Qwen3 differs from Llama.
+DEMO_128 = dataclasses.replace(DEMO, name="demo-128", head_dim=128, qk_norm=True)
+
+LLAMA_100M = LlamaShape(
+    name="100m",
+    source="made to compare engines: 100 million weights",
+    layers=12,
+    hidden=768,
+    ffn=2048,
+    heads=12,
+    kv_heads=4,
+    head_dim=64,
+    vocab=32_000,
+    tied_embeddings=True,
+    context_tokens=2048,
+)
+
+LLAMA_500M = LlamaShape(
+    name="500m",
+    source="made to compare engines: 500 million weights",
+    layers=24,
+    hidden=1280,
+    ffn=3456,
+    heads=20,
+    kv_heads=4,
+    head_dim=64,
+    vocab=32_000,
+    context_tokens=2048,
+)
+
 LLAMA_3_2_1B = LlamaShape(
     name="llama-3.2-1b",
     source="huggingface.co/meta-llama/Llama-3.2-1B config.json",
@@ -158,4 +188,9 @@ CODELLAMA_34B = LlamaShape(
     context_tokens=16_384,
 )
 
-SHAPES = {shape.name: shape for shape in (TINY, DEMO, LLAMA_3_2_1B, LLAMA_3_1_8B, CODELLAMA_34B)}
+SHAPES = {
+    shape.name: shape
+    for shape in (
+        TINY, DEMO, DEMO_128, LLAMA_100M, LLAMA_500M, LLAMA_3_2_1B, LLAMA_3_1_8B, CODELLAMA_34B,
+    )
+}  # fmt: skip

@@ -10,9 +10,7 @@ neighbours and clocks then touch all alike. Decode rows read more than the cache
 
 from __future__ import annotations
 
-import concurrent.futures
 import dataclasses
-import os
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -25,7 +23,7 @@ from jax import lax
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import errors, types
-from aqua_jax.experiments import settings
+from aqua_jax.experiments import ceilings, settings
 from aqua_jax.loops import attention, native_attention, prompt, text
 from aqua_jax.memory import native
 
@@ -90,7 +88,7 @@ class AttentionBenchmark:
     def rows(self) -> Iterator[tuple[str, Mapping[str, Any]]]:
         """(what was computed, its figures as `metrics.BENCHMARK` names them), as measured."""
         native.load()
-        with _Reader(self.working_set_bytes) as reader:
+        with ceilings.MemoryReader(self.working_set_bytes) as reader:
             for context in _numbers("contexts", self.contexts):
                 for batch in _numbers("batches", self.batches):
                     yield f"decode {context} x {batch}", self._decode(reader, context, batch)
@@ -98,7 +96,7 @@ class AttentionBenchmark:
             yield f"prefill {context} + {self.prefill_rows}", self._prefill(context)
         yield f"step {self.step_context} x {_STEP_LANES}", self._step()
 
-    def _decode(self, reader: _Reader, context: int, batch: int) -> dict[str, Any]:
+    def _decode(self, reader: ceilings.MemoryReader, context: int, batch: int) -> dict[str, Any]:
         token_bytes = 2 * self.kv_heads * self.head_dim * jnp.dtype(self.dtype).itemsize
         call_bytes = batch * context * token_bytes
         layers = -(-self.working_set_bytes // call_bytes)
@@ -169,25 +167,6 @@ class _Calls:
     def _run(self, kind: str) -> None:
         self._pool, attended = self._programs[kind](self._pool, *self._operands)
         attended.block_until_ready()
-
-
-class _Reader:
-    """Reads memory once through, with a thread for every core: what any kernel is bounded by."""
-
-    def __init__(self, nbytes: int) -> None:
-        threads = len(os.sched_getaffinity(0))
-        self._parts = np.array_split(np.ones(nbytes // 4, np.float32), threads)
-        self.nbytes = sum(part.nbytes for part in self._parts)
-        self._threads = concurrent.futures.ThreadPoolExecutor(threads, "read")
-
-    def __enter__(self) -> _Reader:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._threads.shutdown()
-
-    def read(self) -> None:
-        list(self._threads.map(np.max, self._parts))
 
 
 class _Stepper:

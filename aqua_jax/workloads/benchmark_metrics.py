@@ -116,7 +116,33 @@ BENCHMARK: Mapping[str, Metric] = {
     ),
     "lanes_mean.*": Metric("Sessions in a slice", "", "mean over slices, real and as predicted"),
     "steps_mean.*": Metric("Steps of a slice", "", "mean over slices, real and as predicted"),
+    "tokens_per_second.*": Metric(
+        "Useful tokens",
+        "tokens/s",
+        "tokens made over the seconds from the first request to the last token, median of runs; "
+        "full: with memory for all requests",
+    ),
+    "over_peer.*": Metric(
+        "Over a peer", "ratio", "the better of exact and inexact over a peer's tokens a second"
+    ),
+    "of_full_memory": Metric(
+        "Of full memory", "share", "tokens a second with a third of the memory, of those with all"
+    ),
+    "preempted.*": Metric(
+        "Preempted", "", "times that a session of this engine lost its lane or its memory, a run"
+    ),
+    "same_answers.*": Metric(
+        "Same answers", "share", "requests whose tokens all equal those of exact"
+    ),
+    "products_per_second": Metric(
+        "Products", "", "multiplications and additions a second of XLA's float32 product, the best"
+    ),
+    "limit_tokens_per_second": Metric(
+        "The machine's limit",
+        "tokens/s",
+        "all prompts' products at that rate, then in each step all weights read at memory's rate "
+        "or multiplied, whichever takes longer; weights that caches hold are read faster",
+    ),
+    "of_limit.*": Metric("Of the limit", "share", "tokens a second of that limit"),
+    "absent.*": Metric("Absent", "", "a peer that did not run, and why"),
 }
-
-# Tables of a report and what stands in a row of each; `*` is a row's name.
-# Of a simulated run, by arm and member; of all servers together.

@@ -253,6 +253,7 @@ DATA_PATH: Mapping[str, Metric] = {
     "because": Metric("Because", "", "why it came to that"),
 }
 
+# Of a simulated run, by arm and member; of all servers together.
 LENDER: Mapping[str, Metric] = {
     "items": Metric("Items", "", "images or clips made"),
     "item_seconds": Metric("Item", "s", "from an image's or clip's arrival to its batch's end"),
@@ -266,6 +267,7 @@ LENDER: Mapping[str, Metric] = {
     "overdue": Metric("Overdue", "", "reclaims that were not met by their deadline"),
 }
 
+# Tables of a report and what stands in a row of each; `*` is a row's name.
 SECTIONS: Mapping[str, Mapping[str, Metric]] = {
     "arms.*": ARM,
     "comparisons.*": COMPARISON,
