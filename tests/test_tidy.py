@@ -48,6 +48,7 @@ ARROWS = {
         "aqua_jax.memory",
         "aqua_jax.loops",
     ],
+    "aqua_jax/tokens": ["aqua_jax.control.errors", "aqua_jax.engine.streams", "aqua_jax.tokens"],
     "aqua_jax/workloads": ["aqua_jax.control", "aqua_jax.engine", "aqua_jax.workloads"],
     "aqua_jax/simulation": [
         "aqua_jax.control",
@@ -68,6 +69,7 @@ PUBLIC_TO_MODELS = ("aqua_jax.control.errors", "aqua_jax.control.types", "aqua_j
 FORBIDDEN = {
     "aqua_jax/control": {"jax", "jaxlib", "numpy", "flax"},
     "aqua_jax/engine": {"jax", "jaxlib", "numpy", "flax"},
+    "aqua_jax/tokens": {"jax", "jaxlib", "flax"},
     "aqua_jax/workloads": {"jax", "jaxlib", "flax"},
 }
 PLAIN_FOLDERS = ("aqua_jax/control", "aqua_jax/engine")
