@@ -42,10 +42,11 @@ from aqua_jax.experiments import (
     simulated,
     simulated_settings,
     sweep,
+    task,
     trial,
 )
 from aqua_jax.simulation import profile
-from aqua_jax.workloads import live, measure, report, runs_view, tables
+from aqua_jax.workloads import live, measure, report, runs_view, tables, task_view
 
 _T = TypeVar("_T")
 
@@ -261,6 +262,21 @@ def _fuzz(
     return _INTERRUPTED if stop.asked else 0
 
 
+def _do(one: task.Task, console: rich.console.Console, stop: _Stop) -> int:
+    """Does a task; it says itself what came of it."""
+
+    def on_progress(done: float, total: float, words: str) -> None:
+        if stop.asked:
+            raise KeyboardInterrupt
+        view.update(done, total, words)
+
+    console.print(rich.text.Text(one.title))
+    with stop.gently(), task_view.TaskView(console=console) as view:
+        for line in one.run(on_progress):
+            console.print(line, soft_wrap=True, highlight=False, markup=False)
+    return 0
+
+
 def _profile(
     one: profile_bench.ProfileBenchmark, workdir: pathlib.Path, console: rich.console.Console
 ) -> int:
@@ -316,11 +332,16 @@ def _read(argv: Sequence[str]) -> _Work:
     overridden = dict(_override(argument) for argument in given)
     if not values["config"].value:
         raise errors.ConfigError("--config is missing: give a file, --config=configs/burst.py")
-    workdir = _check_workdir(values["workdir"].value)
     config = config_file.load(values["config"].value)
     for path, value in overridden.items():
         overrides.check_key(config, path, value)
     config = _laid_over(config, given)
+    wanted = overrides.task_of(config)
+    if wanted is not None:
+        if values["workdir"].value:
+            raise errors.ConfigError("--workdir: this config writes no report; leave it out")
+        return lambda console, stop: _do(wanted, console, stop)
+    workdir = _check_workdir(values["workdir"].value)
     measured = overrides.benchmark_of(config)
     if isinstance(measured, profile_bench.ProfileBenchmark):
         return lambda console, stop: _profile(measured, workdir, console)

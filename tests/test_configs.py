@@ -27,8 +27,9 @@ every_config = pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.st
 def dump(path: pathlib.Path) -> dict[str, Any]:
     """The settings of a config as they stand in its reports."""
     config = config_file.load(str(path))
-    settings = overrides.benchmark_of(config) or overrides.simulated_of(config)
-    return overrides.as_json(settings or overrides.fuzz_of(config) or overrides.experiment(config))
+    settings = overrides.task_of(config) or overrides.benchmark_of(config)
+    settings = settings or overrides.simulated_of(config) or overrides.fuzz_of(config)
+    return overrides.as_json(settings or overrides.experiment(config))
 
 
 def recorded(path: pathlib.Path) -> pathlib.Path:
@@ -73,7 +74,7 @@ def test_its_docstring_is_its_record(path):
 @every_config
 def test_it_can_be_run_and_making_it_compiles_nothing(path):
     config = config_file.load(str(path))
-    if overrides.benchmark_of(config) is not None or overrides.fuzz_of(config) is not None:
+    if any(of(config) for of in (overrides.task_of, overrides.benchmark_of, overrides.fuzz_of)):
         return
     imagined = overrides.simulated_of(config)
     if imagined is not None:

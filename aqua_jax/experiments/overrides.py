@@ -5,6 +5,7 @@
     Benchmark --benchmark_config_dict--> ... --benchmark_of--> Benchmark
     SimulatedExperiment --simulated_config_dict--> ... --simulated_of--> SimulatedExperiment
     Fuzz --fuzz_config_dict--> ... --fuzz_of--> Fuzz
+    Task --task_config_dict--> ... --task_of--> Task
 
 Unknown keys and values of the wrong type fail with the nearest known key.
 """
@@ -19,13 +20,14 @@ from typing import Any, TypeVar
 import ml_collections
 
 from aqua_jax.control import errors
-from aqua_jax.experiments import benchmark, fuzzing, settings, simulated_settings
+from aqua_jax.experiments import benchmark, fuzzing, settings, simulated_settings, task
 
 # An experiment, real or simulated: what has a workload and arms.
 Whole = TypeVar("Whole", settings.Experiment, simulated_settings.SimulatedExperiment)
 
 _FLAG = "--config."
 _BENCHMARK = "benchmark"  # in the place of arms: the class of the settings
+_TASK = "task"  # likewise
 _SIMULATED = "simulated"  # beside the settings of a simulated experiment: True
 _FUZZ = "fuzz"  # beside the settings of random runs: True
 _BOOLEANS = ("true", "t", "1", "false", "f", "0")
@@ -57,6 +59,20 @@ def benchmark_of(config: ml_collections.ConfigDict) -> benchmark.Benchmark | Non
     if _BENCHMARK not in tree:
         return None
     cls = tree.pop(_BENCHMARK)
+    return _build(cls, tree, "config")
+
+
+def task_config_dict(settings_of: task.Task) -> ml_collections.ConfigDict:
+    """The settings of a task as flags see them, and which class they are of."""
+    return ml_collections.ConfigDict({_TASK: type(settings_of)} | _plain(settings_of))
+
+
+def task_of(config: ml_collections.ConfigDict) -> task.Task | None:
+    """The task of a config after overrides; None for another's. Raises ConfigError."""
+    tree = config.to_dict()
+    if _TASK not in tree:
+        return None
+    cls = tree.pop(_TASK)
     return _build(cls, tree, "config")
 
 
@@ -147,7 +163,8 @@ def as_json(
     whole: settings.Experiment
     | simulated_settings.SimulatedExperiment
     | benchmark.Benchmark
-    | fuzzing.Fuzz,
+    | fuzzing.Fuzz
+    | task.Task,
 ) -> dict[str, Any]:
     """The settings as plain JSON values; functions by their qualified names."""
     return _plain(whole, functions=False)
