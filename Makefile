@@ -48,6 +48,11 @@ test: $(VENV)/test.stamp $(VENV)/native.stamp ## every test that takes seconds
 test-long: $(VENV)/test.stamp $(VENV)/native.stamp ## the tests marked `long`: minutes
 	@exec $(BIN)/python -m pytest -m "long and not device" --timeout=3600 $(ARGS)
 
+.PHONY: parity
+parity: $(VENV)/native.stamp ## logits and tokens of tiny models beside those of transformers
+	@$(MAKE) --no-print-directory VENV=.venv-parity .venv-parity/parity.stamp
+	@exec .venv-parity/bin/python -m tests.parity.compare $(ARGS)
+
 .PHONY: lint
 lint: $(VENV)/test.stamp ## ruff: rules and format
 	@$(BIN)/ruff check .
@@ -97,6 +102,14 @@ $(VENV)/test.stamp: pyproject.toml | $(BIN)/pip
 
 $(VENV)/native.stamp: $(shell find xla_ext -type f) $(VENV)/run.stamp
 	@$(build-native)
+	@touch $@
+
+# torch for CPUs where that index answers: a fifth of the size.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+$(VENV)/parity.stamp: pyproject.toml | $(BIN)/pip
+	@echo "installing aqua_jax, torch and transformers into $(VENV): minutes"
+	@$(PIP_INSTALL) $(BUILDERS)
+	@$(PIP_INSTALL) --extra-index-url=$(TORCH_INDEX) $(EDITABLE) '.[test,parity]'
 	@touch $@
 
 # Always configured anew, which takes a second: what was not there last time may be there now.

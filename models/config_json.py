@@ -12,16 +12,35 @@ from typing import Any
 
 from aqua_jax.control import errors
 
-# Say nothing about what the model computes.
+# Say nothing about what a decoder computes: names, training, the library that wrote the file, and
+# how to generate, which requests say here.
 _IRRELEVANT: frozenset[str] = frozenset(
     (
-        "_name_or_path", "architectures", "auto_map", "bos_token_id", "dtype", "eos_token_id",
-        "finetuning_task", "id2label", "initializer_range", "label2id", "model_type",
-        "output_attentions", "output_hidden_states", "pad_token_id", "pretraining_tp",
-        "problem_type", "return_dict", "tokenizer_class", "torch_dtype", "transformers_version",
-        "use_cache",
+        "_attn_implementation", "_attn_implementation_autoset", "_commit_hash",
+        "_flash_attn_2_enabled", "_name_or_path", "architectures", "attn_implementation",
+        "auto_map", "bad_words_ids", "begin_suppress_tokens", "bos_token_id",
+        "cache_implementation", "chunk_size_feed_forward", "decoder_start_token_id",
+        "diversity_penalty", "do_sample", "dtype", "early_stopping",
+        "encoder_no_repeat_ngram_size", "eos_token_id", "finetuning_task", "forced_bos_token_id",
+        "forced_eos_token_id", "id2label", "initializer_range", "is_decoder", "is_llama_config",
+        "keys_to_ignore_at_inference", "label2id", "length_penalty", "max_length",
+        "max_sequence_length", "min_length", "model_type", "no_repeat_ngram_size",
+        "num_beam_groups", "num_beams", "num_return_sequences", "output_attentions",
+        "output_hidden_states", "output_scores", "pad_token_id", "prefix", "pretraining_tp",
+        "problem_type", "repetition_penalty", "return_dict", "return_dict_in_generate",
+        "sep_token_id", "suppress_tokens", "task_specific_params", "temperature",
+        "tf_legacy_loss", "tokenizer_class", "top_k", "top_p", "torch_dtype", "torchscript",
+        "transformers.js_config", "transformers_version", "typical_p", "unsloth_fixed",
+        "unsloth_version", "use_bfloat16", "use_cache",
     )
 )  # fmt: skip
+# Change what is computed in ways that no family here knows.
+_REFUSED: Mapping[str, str] = {
+    "quantization_config": "no such field: quantized weights are not supported, only "
+    "float32, float16 and bfloat16 ones",
+    "is_encoder_decoder": "false: only decoders are supported",
+    "add_cross_attention": "false: only decoders are supported",
+}
 _MISSING = object()
 
 
@@ -31,8 +50,11 @@ class Fields:
     What nobody has asked for by `refuse_rest` is not understood.
     """
 
-    def __init__(self, values: Mapping[str, Any], path: str | pathlib.Path) -> None:
+    def __init__(
+        self, values: Mapping[str, Any], path: str | pathlib.Path, *, within: str = ""
+    ) -> None:
         self.path = path
+        self._within = within
         self._values = dict(values)
         self._asked: set[str] = set(_IRRELEVANT)
 
@@ -86,6 +108,19 @@ class Fields:
         if value is not None and value not in allowed:
             raise self.wrong(name, value, " or ".join(repr(one) for one in allowed))
 
+    def inner(self, name: str) -> Fields | None:
+        """The fields of the object in this one, errors naming both; None where it is absent."""
+        value = self._get(name, None)
+        if value is None:
+            return None
+        if not isinstance(value, dict):
+            raise self.wrong(name, value, "an object")
+        return Fields(value, self.path, within=f"{self._within}{name}.")
+
+    def has(self, name: str) -> bool:
+        """True where the field is there, be it null."""
+        return name in self._values
+
     def raw(self, name: str) -> Any:
         """The field as it stands; None where it is absent."""
         return self._get(name, None)
@@ -97,13 +132,16 @@ class Fields:
     def refuse_rest(self) -> None:
         """Raises for the first field that nobody has asked for and that says something."""
         for name, value in self._values.items():
-            if name not in self._asked and value is not None and value is not False:
-                raise self.wrong(name, value, "no such field: this family does not know it")
+            nothing = value is None or value is False or value in ([], {}, "")
+            if name not in self._asked and not nothing:
+                expected = "no such field: this family does not know it"
+                raise self.wrong(name, value, _REFUSED.get(name, expected))
 
     def wrong(self, name: str, value: Any, expected: str) -> errors.ConfigError:
         """The error to raise for a field."""
         return errors.ConfigError(
-            f"{self.path}: {name} is {json.dumps(value, default=str)[:80]}: expected {expected}"
+            f"{self.path}: {self._within}{name} is {json.dumps(value, default=str)[:80]}: "
+            f"expected {expected}"
         )
 
     def _get(self, name: str, default: Any) -> Any:

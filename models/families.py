@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 from aqua_jax.control import errors
-from models import config_json, decoder, hf_leaves, llama
+from models import config_json, decoder, hf_leaves, llama, llama_files
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,10 +30,10 @@ class Family:
 
 FAMILIES = (
     Family(
-        architectures=llama.ARCHITECTURES,
-        shape=llama.from_config,
+        architectures=llama_files.ARCHITECTURES,
+        shape=llama_files.from_config,
         causal=llama.causal,
-        leaves=llama.leaves,
+        leaves=llama_files.leaves,
     ),
 )
 

@@ -1,7 +1,7 @@
 """Llama and those that differ from it by a switch: Mistral, Qwen2, Qwen3 and their like.
 
 RMSNorm, RoPE, grouped-query attention, SwiGLU. Knows: weights and the arithmetic of single rows
-(tokens). Does not know: pages, lanes, schedules, other rows. Attention itself is the loop's,
+(tokens). Does not know: files, pages, lanes, schedules, other rows. Attention itself is the loop's,
 between `project` and `combine`.
 
 Letters of shapes: `[rows]` tokens of any sessions in any order; under
@@ -10,21 +10,16 @@ tensor parallelism `kv_heads`, `ffn` and `vocab` are this shard's share.
 
 from __future__ import annotations
 
-import pathlib
-from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 
 from aqua_jax.loops import forward, linear
-from models import config_json, decoder, hf_leaves, parts, shapes
-
-ARCHITECTURES = ("LlamaForCausalLM",)
+from models import decoder, parts, shapes
 
 # The queries' and keys' initial scale over the usual one. At 1 the scores of random weights are
 # nearly equal, attention averages its values away and the next token follows from the last alone,
@@ -59,66 +54,6 @@ def causal(
         seed=seed,
         params=params,
     )
-
-
-def from_config(fields: config_json.Fields) -> shapes.LlamaShape:
-    """The shape that a `config.json` of one of `ARCHITECTURES` describes. Raises ConfigError."""
-    heads = fields.integer("num_attention_heads")
-    hidden = fields.integer("hidden_size")
-    fields.expect("hidden_act", "silu")
-    fields.expect("attention_bias", False)
-    fields.expect("mlp_bias", False)
-    fields.expect("rope_scaling", None)
-    fields.ignore(("attention_dropout",))
-    shape = shapes.LlamaShape(
-        name=pathlib.Path(fields.path).parent.name,
-        source=str(fields.path),
-        layers=fields.integer("num_hidden_layers"),
-        hidden=hidden,
-        ffn=fields.integer("intermediate_size"),
-        heads=heads,
-        kv_heads=fields.integer("num_key_value_heads", heads),
-        head_dim=fields.integer("head_dim", hidden // heads),
-        vocab=fields.integer("vocab_size"),
-        rope_theta=fields.number("rope_theta", 10_000.0),
-        norm_epsilon=fields.number("rms_norm_eps", 1e-6),
-        tied_embeddings=fields.flag("tie_word_embeddings", False),
-        context_tokens=fields.integer("max_position_embeddings", 2048),
-    )
-    fields.refuse_rest()
-    return shape
-
-
-def leaves(shape: shapes.LlamaShape) -> hf_leaves.Leaves:
-    """Where each leaf of `causal(shape)` comes from in a checkpoint."""
-    hidden, ffn, layer = shape.hidden, shape.ffn, "model.layers.{layer}."
-    found = {
-        "ends.embedding": hf_leaves.same("model.embed_tokens.weight", (shape.vocab, hidden)),
-        "ends.norm": hf_leaves.same("model.norm.weight", (hidden,)),
-        "blocks.attention_norm": hf_leaves.same(f"{layer}input_layernorm.weight", (hidden,)),
-        "blocks.ffn_norm": hf_leaves.same(f"{layer}post_attention_layernorm.weight", (hidden,)),
-        "blocks.qkv": hf_leaves.Leaf(
-            names=tuple(f"{layer}self_attn.{one}_proj.weight" for one in "qkv"),
-            shapes=tuple(
-                (heads * shape.head_dim, hidden)
-                for heads in (shape.heads, shape.kv_heads, shape.kv_heads)
-            ),
-            join=lambda got: _join_qkv(got, shape).T,
-            split=lambda ours: _split_qkv(ours.T, shape),
-        ),
-        "blocks.out": hf_leaves.transposed(
-            f"{layer}self_attn.o_proj.weight", (hidden, shape.heads * shape.head_dim)
-        ),
-    }
-    for ours, theirs, sizes in (
-        ("gate", "gate_proj", (ffn, hidden)),
-        ("up", "up_proj", (ffn, hidden)),
-        ("down", "down_proj", (hidden, ffn)),
-    ):
-        found[f"blocks.{ours}"] = hf_leaves.transposed(f"{layer}mlp.{theirs}.weight", sizes)
-    if not shape.tied_embeddings:
-        found["ends.head"] = hf_leaves.transposed("lm_head.weight", (shape.vocab, hidden))
-    return found
 
 
 class Llama(nnx.Module):
@@ -174,12 +109,7 @@ class Block(nnx.Module):
         width = shape.kv_heads * (shape.group + 2) * shape.head_dim
         self.qkv = parts.column_parallel(rngs, (hidden, width), dtype=dtype)
         self.qkv[...] = _with_gain(self.qkv[...], shape)
-        self.qkv_bias = self.query_norm = self.key_norm = nnx.data(None)
-        if shape.qkv_bias:
-            bias = jax.random.normal(rngs.params(), (width,), jnp.float32) * hidden**-0.5
-            self.qkv_bias = nnx.Param(
-                bias.astype(dtype), out_sharding=(forward.TENSOR_AXIS,), eager_sharding=False
-            )
+        self.query_norm = self.key_norm = nnx.data(None)
         if shape.qk_norm:
             self.query_norm = nnx.Param(jnp.ones(shape.head_dim, dtype))
             self.key_norm = nnx.Param(jnp.ones(shape.head_dim, dtype))
@@ -187,6 +117,21 @@ class Block(nnx.Module):
         self.gate = parts.column_parallel(rngs, (hidden, ffn), dtype=dtype)
         self.up = parts.column_parallel(rngs, (hidden, ffn), dtype=dtype)
         self.down = parts.row_parallel(rngs, (ffn, hidden), dtype=dtype)
+        self._add_biases(shape, rngs, dtype)
+
+    def _add_biases(self, shape: shapes.LlamaShape, rngs: nnx.Rngs, dtype: DTypeLike) -> None:
+        """Those that the shape has. What row-parallel weights make gets its own after the sum."""
+        hidden, ffn, width = shape.hidden, shape.ffn, self.qkv.shape[-1]
+        self.qkv_bias = self.out_bias = nnx.data(None)
+        self.gate_bias = self.up_bias = self.down_bias = nnx.data(None)
+        if shape.qkv_bias:
+            self.qkv_bias = parts.bias(rngs, width, of=hidden, sharded=True, dtype=dtype)
+        if shape.out_bias:
+            self.out_bias = parts.bias(rngs, hidden, of=hidden, sharded=False, dtype=dtype)
+        if shape.mlp_bias:
+            self.gate_bias = parts.bias(rngs, ffn, of=hidden, sharded=True, dtype=dtype)
+            self.up_bias = parts.bias(rngs, ffn, of=hidden, sharded=True, dtype=dtype)
+            self.down_bias = parts.bias(rngs, hidden, of=ffn, sharded=False, dtype=dtype)
 
     def project(self, x: jax.Array, span: forward.Span) -> tuple[jax.Array, jax.Array, jax.Array]:
         """Queries `[rows, kv_heads, group, head_dim]`, keys and values without the group axis.
@@ -194,9 +139,7 @@ class Block(nnx.Module):
         Queries and keys are rotated to `span.positions`.
         """
         h = parts.rms_norm(x, self.attention_norm[...], self.epsilon)
-        qkv = linear.apply(h, self.qkv[...], span.live)
-        if self.qkv_bias is not None:
-            qkv = qkv + self.qkv_bias[...][None]
+        qkv = _plus(linear.apply(h, self.qkv[...], span.live), self.qkv_bias)
         qkv = qkv.reshape(x.shape[0], -1, *self.heads)
         turned = qkv[:, :, :-1]
         if self.query_norm is not None and self.key_norm is not None:
@@ -209,28 +152,21 @@ class Block(nnx.Module):
     def combine(self, x: jax.Array, attended: jax.Array, span: forward.Span) -> jax.Array:
         """The rest of the layer, given `attended` `[rows, kv_heads, group, head_dim]`."""
         attended = attended.reshape(x.shape[0], -1)
-        x = x + parts.sum_shards(linear.apply(attended, self.out[...], span.live))
+        made = parts.sum_shards(linear.apply(attended, self.out[...], span.live))
+        x = x + _plus(made, self.out_bias)
         h = parts.rms_norm(x, self.ffn_norm[...], self.epsilon)
-        gate = linear.apply(h, self.gate[...], span.live)
-        h = jax.nn.silu(gate) * linear.apply(h, self.up[...], span.live)
-        return x + parts.sum_shards(linear.apply(h, self.down[...], span.live))
+        gate = _plus(linear.apply(h, self.gate[...], span.live), self.gate_bias)
+        h = jax.nn.silu(gate) * _plus(linear.apply(h, self.up[...], span.live), self.up_bias)
+        made = parts.sum_shards(linear.apply(h, self.down[...], span.live))
+        return x + _plus(made, self.down_bias)
+
+
+def _plus(x: jax.Array, bias: nnx.Param | None) -> jax.Array:
+    """`[rows, size]` and a bias, where there is one."""
+    return x if bias is None else x + bias[...][None]
 
 
 def _with_gain(qkv: jax.Array, shape: shapes.LlamaShape) -> jax.Array:
     """Random weights whose queries and keys are larger than the values."""
     heads = qkv.reshape(-1, shape.kv_heads, shape.group + 2, shape.head_dim)
     return heads.at[:, :, :-1].multiply(_QUERY_KEY_GAIN).reshape(qkv.shape)
-
-
-def _join_qkv(got: Sequence[np.ndarray], shape: shapes.LlamaShape) -> np.ndarray:
-    """`[kv_heads * (group + 2) * head_dim, ...]` of `[heads * head_dim, ...]` and two others."""
-    heads = [part.reshape(shape.kv_heads, -1, shape.head_dim, *part.shape[1:]) for part in got]
-    joined = np.concatenate(heads, axis=1)
-    return joined.reshape(-1, *joined.shape[3:])
-
-
-def _split_qkv(joined: np.ndarray, shape: shapes.LlamaShape) -> list[np.ndarray]:
-    """The inverse of `_join_qkv`."""
-    heads = joined.reshape(shape.kv_heads, shape.group + 2, shape.head_dim, *joined.shape[1:])
-    ends = (slice(0, -2), slice(-2, -1), slice(-1, None))
-    return [heads[:, end].reshape(-1, *joined.shape[1:]) for end in ends]

@@ -53,6 +53,13 @@ def table(rngs: nnx.Rngs, sizes: tuple[int, int], *, dtype: DTypeLike) -> nnx.Pa
     )
 
 
+def bias(rngs: nnx.Rngs, size: int, *, of: int, sharded: bool, dtype: DTypeLike) -> nnx.Param:
+    """A random `[size]` to add to what weights from `of` inputs make; every shard has its share."""
+    values = jax.random.normal(rngs.params(), (size,), jnp.float32) * of**-0.5
+    sharding = (forward.TENSOR_AXIS if sharded else None,)
+    return nnx.Param(values.astype(dtype), out_sharding=sharding, eager_sharding=False)
+
+
 def look_up(table: jax.Array, ids: jax.Array) -> jax.Array:
     """`[rows]` ids -> `[rows, hidden]`. Every shard looks up its ids; the others add zeros."""
     local = ids - lax.axis_index(forward.TENSOR_AXIS) * table.shape[0]
@@ -103,16 +110,19 @@ def rope(x: jax.Array, positions: jax.Array, frequencies: jax.Array) -> jax.Arra
 
 
 def rope_frequencies(
-    head_dim: int, theta: float, scaling: shapes.RopeScaling | None = None
+    head_dim: int, theta: float, scaling: shapes.AnyRopeScaling | None = None
 ) -> tuple[float, ...]:
     """Radians per position of each pair of dimensions, `head_dim / 2` of them.
 
-    RoFormer (arXiv 2104.09864), section 3.2.2; stretched as in Llama 3.1: wavelengths
-    much shorter than the original context stay, much longer ones are divided by `factor`.
+    RoFormer (arXiv 2104.09864), section 3.2.2; all slowed by a factor (linear), or as in
+    Llama 3.1: wavelengths much shorter than the original context stay, frequencies of much
+    longer ones are divided by `factor`.
     """
     half = head_dim // 2
     frequencies = theta ** (-np.arange(half, dtype=np.float64) / half)
-    if scaling is not None:
+    if isinstance(scaling, shapes.LinearRopeScaling):
+        frequencies = frequencies / scaling.factor
+    elif scaling is not None:
         turns = scaling.original_context_tokens * frequencies / (2 * np.pi)
         span = scaling.high_frequency_factor - scaling.low_frequency_factor
         keep = np.clip((turns - scaling.low_frequency_factor) / span, 0.0, 1.0)

@@ -21,12 +21,23 @@ class RopeScaling:
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class LinearRopeScaling:
+    """All frequencies divided by `factor` (arXiv 2306.15595, `rope_type: linear`)."""
+
+    factor: float
+
+
+AnyRopeScaling = RopeScaling | LinearRopeScaling
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LlamaShape:
     """One decoder: `heads` queries share `kv_heads` keys and values; SwiGLU of width `ffn`.
 
-    qkv_bias: added to queries, keys and values (Qwen2). qk_norm: RMSNorm of every query and key
-    over head_dim, before they are rotated (Qwen3). windows: of each layer, as in
-    `forward.ModelFacts`; empty: none has one.
+    qkv_bias: added to queries, keys and values (Qwen2); out_bias: to what attention gives;
+    mlp_bias: to gate, up and down. qk_norm: RMSNorm of every query and key over head_dim, before
+    they are rotated (Qwen3). windows: of each layer, as in `forward.ModelFacts`; empty: none has
+    one.
     """
 
     name: str
@@ -39,11 +50,13 @@ class LlamaShape:
     head_dim: int
     vocab: int
     rope_theta: float = 10_000.0
-    rope_scaling: RopeScaling | None = None
+    rope_scaling: AnyRopeScaling | None = None
     norm_epsilon: float = 1e-5
     tied_embeddings: bool = False
     context_tokens: int = 4096
     qkv_bias: bool = False
+    out_bias: bool = False
+    mlp_bias: bool = False
     qk_norm: bool = False
     windows: tuple[int, ...] = ()
 
@@ -53,6 +66,11 @@ class LlamaShape:
                 f"shape {self.name!r} has {self.heads} heads over {self.kv_heads} kv_heads: "
                 "heads must be a multiple of kv_heads"
             )
+        if self.head_dim % 2:
+            raise errors.ConfigError(
+                f"shape {self.name!r}: head_dim is {self.head_dim}: expected an even number, for "
+                "RoPE turns pairs of dimensions"
+            )
 
     @property
     def group(self) -> int:
@@ -61,9 +79,12 @@ class LlamaShape:
 
     @property
     def weights(self) -> int:
-        """Weights in all, norms included."""
+        """Weights in all, norms and biases included."""
         attention = self.hidden * self.head_dim * 2 * (self.heads + self.kv_heads)
-        layer = attention + 3 * self.hidden * self.ffn + 2 * self.hidden
+        attention += self.qkv_bias * (self.heads + 2 * self.kv_heads) * self.head_dim
+        attention += self.out_bias * self.hidden + self.qk_norm * 2 * self.head_dim
+        mlp = 3 * self.hidden * self.ffn + self.mlp_bias * (2 * self.ffn + self.hidden)
+        layer = attention + mlp + 2 * self.hidden
         ends = self.vocab * self.hidden * (1 if self.tied_embeddings else 2) + self.hidden
         return self.layers * layer + ends
 

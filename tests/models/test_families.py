@@ -20,14 +20,32 @@ LLAMA = {
 }
 
 
-@pytest.mark.parametrize("config", [LLAMA], ids=lambda config: config["architectures"][0])
+CONFIGS = {
+    "Llama": LLAMA,
+    "Llama with biases, untied": {**LLAMA, "attention_bias": True, "mlp_bias": True},
+    "Mistral, tied": {
+        **LLAMA,
+        "architectures": ["MistralForCausalLM"],
+        "tie_word_embeddings": True,
+    },
+    "Qwen2": {**LLAMA, "architectures": ["Qwen2ForCausalLM"]},
+    "Qwen3": {**LLAMA, "architectures": ["Qwen3ForCausalLM"], "head_dim": 16},
+}
+
+
+def test_every_architecture_is_here():
+    here = {config["architectures"][0] for config in CONFIGS.values()}
+    assert here == {name for family in families.FAMILIES for name in family.architectures}
+
+
+@pytest.mark.parametrize("config", CONFIGS.values(), ids=CONFIGS)
 def test_leaves_are_those_of_the_model(config):
     fields = config_json.Fields(config, "some/config.json")
     family = families.of(fields)
     shape = family.shape(fields)
     wanted = {
         jax.tree_util.keystr(path, simple=True, separator="."): leaf.shape
-        for path, leaf in jax.tree.leaves_with_path(family.causal(shape).abstract_params)
+        for path, leaf in jax.tree.leaves_with_path(family.causal(shape, params={}).abstract_params)
     }
     random = np.random.default_rng(0)
     leaves = family.leaves(shape)
