@@ -149,24 +149,29 @@ def choose(
     model: CausalModel,
     params: Any,
     x: jax.Array,
-    pick: Callable[[jax.Array, Callable[[jax.Array], jax.Array]], jax.Array],
+    pick: Callable[[jax.Array, Callable[[jax.Array], jax.Array]], Any],
     *,
+    start: Any,
     count: jax.Array,
     tile_rows: int,
-) -> jax.Array:
-    """`pick(logits, cut)` over the tiles of the first `count` rows: one token a row, `[rows]`.
+) -> Any:
+    """`pick(logits, cut)` over the tiles of the first `count` rows, `start` for the rows after.
 
+    What is picked, as `start`, is a pytree of arrays `[rows, ...]`.
     `cut` takes the tile's part of any `[rows, ...]` array.
     """
 
-    def run_tile(tile: jax.Array, tokens: jax.Array) -> jax.Array:
+    def run_tile(tile: jax.Array, chosen: Any) -> Any:
         cut = _cutter(tile, tile_rows)
         left = jnp.minimum(count - tile * tile_rows, tile_rows)
         nowhere = jnp.zeros(tile_rows, jnp.int32)
         part = pick(model.logits(params, cut(x), Span(nowhere, left)), cut)
-        return lax.dynamic_update_slice_in_dim(tokens, part, tile * tile_rows, axis=0)
 
-    start = jnp.zeros(x.shape[0], jnp.int32)
+        def put(whole: jax.Array, rows: jax.Array) -> jax.Array:
+            return lax.dynamic_update_slice_in_dim(whole, rows, tile * tile_rows, axis=0)
+
+        return jax.tree.map(put, chosen, part)
+
     return lax.fori_loop(0, _tiles(count, tile_rows), run_tile, start)
 
 

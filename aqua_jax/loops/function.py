@@ -30,6 +30,8 @@ from aqua_jax.memory import paged, watch
 from aqua_jax.memory import programs as memory_programs
 
 UNKNOWN = -1
+# Of a request: what a loop that chooses for itself leaves room for.
+_OPTIONS = ("prompt_ids", "stop_ids", "seed", "group", "sample")
 
 
 class Units(NamedTuple):
@@ -119,11 +121,13 @@ class FunctionRunner:
 
     def check(self, request: types.Request) -> None:
         prompt.check(request, vocab=self._sizes.vocab, units_max=self.units_max)
-        if request.payload.temperature:
-            raise errors.RequestError(
-                f"temperature is {request.payload.temperature}: this runner's loop chooses the "
-                "tokens itself and takes no sampling parameters; ask for temperature 0"
-            )
+        for field in dataclasses.fields(prompt.TextPayload):
+            value = getattr(request.payload, field.name)
+            if field.name not in _OPTIONS and value != field.default:
+                raise errors.RequestError(
+                    f"{field.name} is {value}: this runner's loop chooses the tokens itself and "
+                    f"takes no such option; leave it at {field.default}"
+                )
 
     def pages_needed(self, request: types.Request, units: int) -> int:
         return -(-units // self._sizes.page_tokens)

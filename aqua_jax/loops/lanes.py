@@ -1,6 +1,6 @@
 """Lanes on the device: what each one carries from slice to slice, and how a token changes it.
 
-Knows: stop ids, lengths, random seeds. Does not know: the model, pages, sessions.
+Knows: stop ids, lengths, a session's options. Does not know: the model, pages, what options do.
 
 A lane's state is set from the host when a session joins it and lives on the
 device from then on, so the next slice may be dispatched before the tokens of
@@ -22,11 +22,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from aqua_jax.control import types
-from aqua_jax.loops import prompt, sampling
+from aqua_jax.loops import prompt, sampling, shaping
 
 RUNNING, STOP, LENGTH = 0, 1, 2
 REASONS = ("", "stop", "length")  # by state
 _NO_STOP_ID = -1
+_FLOATS = ("temperatures", "top_ps", "min_ps", "repetitions", "presences", "frequencies")
 
 
 class Lanes(NamedTuple):
@@ -37,29 +38,43 @@ class Lanes(NamedTuple):
     remaining: jax.Array  # [lanes] int32, tokens it may still emit
     finished: jax.Array  # [lanes] int32, RUNNING, STOP or LENGTH
     stop_ids: jax.Array  # [lanes, STOP_IDS_MAX] int32, padded with -1
+    stops_from: jax.Array  # [lanes] int32, the first position where a stop id may stand
     seeds: jax.Array  # [lanes] int32, the bits of 32-bit seeds
     temperatures: jax.Array  # [lanes] float32
     top_ks: jax.Array  # [lanes] int32
     top_ps: jax.Array  # [lanes] float32
+    min_ps: jax.Array  # [lanes] float32
+    repetitions: jax.Array  # [lanes] float32, penalties
+    presences: jax.Array  # [lanes] float32
+    frequencies: jax.Array  # [lanes] float32
+    biases: jax.Array  # [lanes] int32, how many it has
+    scored: jax.Array  # [lanes] int32, 1: its tokens come with log probabilities
 
     @property
     def sampling(self) -> sampling.Sampling:
-        return sampling.Sampling(self.seeds, self.temperatures, self.top_ks, self.top_ps)
+        return sampling.Sampling(
+            self.seeds, self.temperatures, self.top_ks, self.top_ps, self.min_ps
+        )
+
+    @property
+    def shaping(self) -> shaping.Shaping:
+        return shaping.Shaping(
+            self.repetitions,
+            self.presences,
+            self.frequencies,
+            self.biases,
+            self.stops_from,
+            self.stop_ids,
+        )
 
 
 def empty(count: int) -> Lanes:
     """Lanes of nobody."""
-    return Lanes(
-        token=jnp.zeros(count, jnp.int32),
-        position=jnp.zeros(count, jnp.int32),
-        remaining=jnp.zeros(count, jnp.int32),
-        finished=jnp.zeros(count, jnp.int32),
-        stop_ids=jnp.zeros((count, prompt.STOP_IDS_MAX), jnp.int32),
-        seeds=jnp.zeros(count, jnp.int32),
-        temperatures=jnp.zeros(count, jnp.float32),
-        top_ks=jnp.zeros(count, jnp.int32),
-        top_ps=jnp.zeros(count, jnp.float32),
-    )
+    fields = {
+        name: jnp.zeros(count, jnp.float32 if name in _FLOATS else jnp.int32)
+        for name in Lanes._fields
+    }
+    return Lanes(**fields | {"stop_ids": jnp.zeros((count, prompt.STOP_IDS_MAX), jnp.int32)})
 
 
 def shapes(count: int) -> Lanes:
@@ -100,7 +115,14 @@ def write_seat(seats: Mapping[str, np.ndarray], plan: types.LanePlan) -> None:
     seats["finished"][lane] = RUNNING
     seats["stop_ids"][lane] = _NO_STOP_ID
     seats["stop_ids"][lane, : len(payload.stop_ids)] = payload.stop_ids
+    seats["stops_from"][lane] = session.request.prompt_units + payload.min_tokens
     seats["seeds"][lane] = np.uint32(payload.seed).astype(np.int32)
     seats["temperatures"][lane] = payload.temperature
     seats["top_ks"][lane] = payload.top_k
     seats["top_ps"][lane] = payload.top_p
+    seats["min_ps"][lane] = payload.min_p
+    seats["repetitions"][lane] = payload.repetition_penalty
+    seats["presences"][lane] = payload.presence_penalty
+    seats["frequencies"][lane] = payload.frequency_penalty
+    seats["biases"][lane] = len(payload.logit_bias)
+    seats["scored"][lane] = payload.logprobs is not None

@@ -3,7 +3,7 @@
 Knows: compilation, shardings, donation. Does not know: what the programs
 compute (`steps.py`), sessions, tickets.
 
-The pool and the lanes are donated. A compiled program refuses operands of
+The pool and the state of the lanes are donated. A compiled program refuses operands of
 other shapes: nothing can recompile while it serves.
 """
 
@@ -17,7 +17,7 @@ from typing import Any
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from aqua_jax.loops import attention, forward, lanes, packing, steps
+from aqua_jax.loops import attention, forward, notes, packing, steps
 
 POOL_SPEC = PartitionSpec(None, None, None, None, forward.TENSOR_AXIS, None)
 _WHOLE = PartitionSpec()
@@ -25,7 +25,10 @@ _WHOLE = PartitionSpec()
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A compiled program: `run(pool, params, lanes, packed) -> (pool, lanes, outcome)`."""
+    """A compiled program: `run(pool, params, state, packed) -> (pool, state, outcome, scores)`.
+
+    That of `compile_note` is `run(notes, packed) -> notes` and has no outcome.
+    """
 
     name: str
     run: jax.stages.Compiled
@@ -59,6 +62,17 @@ def compile_decode(
     return Program(name="decode", run=run, operands=operands, outcome=outcome)
 
 
+def compile_note(
+    model: forward.CausalModel, sizes: steps.Sizes, mesh: jax.sharding.Mesh
+) -> Program:
+    """`notes.note`: what a session that joins a lane has seen and wants biased."""
+    whole, operands = NamedSharding(mesh, _WHOLE), notes.operands()
+    jitted = jax.jit(notes.note, donate_argnums=0, in_shardings=(whole, whole), out_shardings=whole)
+    noted = notes.shapes(sizes.lanes, model.facts.vocab)
+    run = jitted.lower(noted, packing.int32(operands.size)).compile()
+    return Program(name="note", run=run, operands=operands, outcome=packing.Packing({}))
+
+
 def pool_shape(model: forward.CausalModel, sizes: steps.Sizes) -> tuple[int, ...]:
     """`[pages, layers, 2, page_tokens, kv_heads, head_dim]`, over all shards."""
     facts = model.facts
@@ -73,9 +87,12 @@ def place_params(model: forward.CausalModel, mesh: jax.sharding.Mesh) -> Any:
     return jax.device_put(model.params, _shardings(model.specs(mesh.size), mesh))
 
 
-def empty_lanes(sizes: steps.Sizes, mesh: jax.sharding.Mesh) -> lanes.Lanes:
+def empty_state(
+    model: forward.CausalModel, sizes: steps.Sizes, mesh: jax.sharding.Mesh
+) -> steps.State:
     """Lanes of nobody."""
-    return jax.device_put(lanes.empty(sizes.lanes), NamedSharding(mesh, _WHOLE))
+    state = steps.empty_state(sizes.lanes, model.facts.vocab)
+    return jax.device_put(state, NamedSharding(mesh, _WHOLE))
 
 
 def _compile(
@@ -87,7 +104,7 @@ def _compile(
     operands: packing.Packing,
 ) -> jax.stages.Compiled:
     in_specs = (POOL_SPEC, model.specs(mesh.size), _WHOLE, _WHOLE)
-    out_specs = (POOL_SPEC, _WHOLE, _WHOLE)
+    out_specs = (POOL_SPEC, _WHOLE, _WHOLE, _WHOLE)
     # Every shard chooses the same tokens from gathered logits; the check of replication cannot
     # see that.
     sharded = jax.shard_map(
@@ -102,7 +119,7 @@ def _compile(
     return jitted.lower(
         jax.ShapeDtypeStruct(pool_shape(model, sizes), model.facts.dtype),
         jax.eval_shape(lambda: model.params),
-        lanes.shapes(sizes.lanes),
+        jax.eval_shape(lambda: steps.empty_state(sizes.lanes, model.facts.vocab)),
         packing.int32(operands.size),
     ).compile()
 

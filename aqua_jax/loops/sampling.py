@@ -1,8 +1,8 @@
-"""Choosing the next token: greedy, temperature, top-k, top-p.
+"""Drawing the next token: temperature, min-p, top-k, top-p; or greedy.
 
 Knows: logits and per-row parameters, which are data, so nothing recompiles.
-Does not know: sessions and lanes. A draw depends on its row's logits, seed and
-position alone, so it comes out the same in any lane, batch and slice.
+Does not know: sessions and lanes. A draw depends on its row's logits, seed,
+position and parameters alone, so it comes out the same in any lane, batch and slice.
 """
 
 from __future__ import annotations
@@ -15,20 +15,21 @@ from jax import lax
 
 
 class Sampling(NamedTuple):
-    """How each row chooses. Temperature 0 is greedy; top_k 0 and top_p 1 leave all tokens in."""
+    """How each row chooses. Temperature 0 is greedy; top_k 0, top_p 1, min_p 0 keep all tokens."""
 
     seeds: jax.Array  # [rows] int32, the bits of a 32-bit seed
     temperatures: jax.Array  # [rows] float32
     top_ks: jax.Array  # [rows] int32
     top_ps: jax.Array  # [rows] float32
+    min_ps: jax.Array  # [rows] float32
 
 
 def sample(logits: jax.Array, positions: jax.Array, sampling: Sampling) -> jax.Array:
     """`[rows, vocab]` float32 logits -> `[rows]` int32 tokens.
 
     positions: the position each token will have; with the seed it is the draw's random key.
-    Greedy rows take the exact argmax (the lowest id of equals). The sorting is
-    skipped while no row samples.
+    Greedy rows take the exact argmax (the lowest id of equals). A logit of -inf is
+    never drawn. The sorting is skipped while no row that samples has a top-k or a top-p.
     """
     greedy = jnp.argmax(logits, axis=-1).astype(jnp.int32)
     samples = sampling.temperatures > 0
@@ -50,25 +51,56 @@ def uniforms(seeds: jax.Array, positions: jax.Array) -> jax.Array:
 
 
 def _draw(logits: jax.Array, positions: jax.Array, sampling: Sampling) -> jax.Array:
-    """Inverts the distribution function of the kept tokens, the likeliest first.
+    """Inverts the distribution function of the kept tokens.
 
-    One random number a row, where adding Gumbel noise takes one a token.
+    One random number a row, where adding Gumbel noise takes one a token. Whether a
+    row goes by id or by rank is its own affair, not its neighbours'.
     """
-    vocab = logits.shape[-1]
-    ids = jnp.broadcast_to(jnp.arange(vocab, dtype=jnp.int32)[None], logits.shape)
-    descending, ids = lax.sort((-logits, ids), dimension=1, num_keys=1, is_stable=True)
-    # Relative to the best, so that a tiny temperature gives 0 and -inf, never a NaN.
-    distance = jnp.minimum(descending[:, :1] - descending, 0)
+    numbers = uniforms(sampling.seeds, positions)
+    best = jnp.max(logits, axis=-1, keepdims=True)
+    by_id = _invert(_weights(logits, best, sampling), numbers)
+    ranked = ((sampling.top_ks > 0) & (sampling.top_ks < logits.shape[-1])) | (sampling.top_ps < 1)
+    return lax.cond(
+        jnp.any(ranked & (sampling.temperatures > 0)),
+        lambda: jnp.where(ranked, _draw_ranked(logits, numbers, sampling), by_id),
+        lambda: by_id,
+    )
+
+
+def _draw_ranked(logits: jax.Array, numbers: jax.Array, sampling: Sampling) -> jax.Array:
+    """Draws among the likeliest."""
+    ids = jnp.broadcast_to(jnp.arange(logits.shape[-1], dtype=jnp.int32)[None], logits.shape)
+    ascending, ids = lax.sort((-logits, ids), dimension=1, num_keys=1, is_stable=True)
+    weights = _weights(-ascending, -ascending[:, :1], sampling)
+    ranks = jnp.arange(logits.shape[-1])[None]
+    top_ks = sampling.top_ks[:, None]
+    weights = jnp.where((top_ks == 0) | (ranks < top_ks), weights, 0)
+    # Top-p keeps the fewest tokens whose mass, out of what top-k left, reaches it: those before
+    # which it is not reached. The first is kept even if its share underflows.
+    top_ps = sampling.top_ps[:, None]
+    before = jnp.cumsum(weights, axis=-1) - weights
+    reached = before >= top_ps * jnp.sum(weights, axis=-1, keepdims=True)
+    weights = jnp.where((top_ps < 1) & reached & (ranks > 0), 0, weights)
+    return jnp.take_along_axis(ids, _invert(weights, numbers)[:, None], axis=1)[:, 0]
+
+
+def _weights(logits: jax.Array, best: jax.Array, sampling: Sampling) -> jax.Array:
+    """Probabilities relative to the best token's, 0 where min-p leaves a token out.
+
+    So a tiny temperature gives 0 and -inf, never a NaN.
+    """
+    distance = jnp.minimum(logits - best, 0)
     safe = jnp.where(sampling.temperatures > 0, sampling.temperatures, 1)
     weights = jnp.exp(distance / safe[:, None])
-    before = jnp.cumsum(weights, axis=-1) - weights
-    mass = sampling.top_ps[:, None] * jnp.sum(weights, axis=-1, keepdims=True)
-    first = jnp.arange(vocab)[None] == 0  # kept even if its share of the mass underflows
-    limits = jnp.where(sampling.top_ks > 0, sampling.top_ks, vocab)
-    # Top-p keeps the fewest tokens whose mass reaches it: those before which it is not reached.
-    kept = (jnp.arange(vocab)[None] < limits[:, None]) & ((before < mass) | first)
-    reached = jnp.cumsum(jnp.where(kept, weights, 0), axis=-1)
-    target = uniforms(sampling.seeds, positions)[:, None] * reached[:, -1:]
-    rank = jnp.sum(kept & (reached <= target), axis=-1, keepdims=True)
-    last = jnp.sum(kept, axis=-1, keepdims=True) - 1
-    return jnp.take_along_axis(ids, jnp.minimum(rank, last), axis=1)[:, 0]
+    return jnp.where(weights >= sampling.min_ps[:, None], weights, 0)
+
+
+def _invert(weights: jax.Array, numbers: jax.Array) -> jax.Array:
+    """The first column of each row at which the running sum passes its number's share of all."""
+    reached = jnp.cumsum(weights, axis=-1)
+    passed = (weights > 0) & (reached > numbers[:, None] * reached[:, -1:])
+    # Sums are rounded, so nothing may pass; then the likeliest it is.
+    found = jnp.where(
+        jnp.any(passed, axis=-1), jnp.argmax(passed, axis=-1), jnp.argmax(weights, axis=-1)
+    )
+    return found.astype(jnp.int32)

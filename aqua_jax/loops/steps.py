@@ -3,8 +3,9 @@
 Knows: lanes, rows, how the one becomes the other. Does not know: compilation
 and devices (`programs.py`), sessions and tickets (`text.py`).
 
-Both programs take (pool, params, lanes, packed) and return (pool, lanes,
-outcome); `packed` and `outcome` are int32 vectors. They run inside `shard_map`.
+Both programs take (pool, params, state, packed) and return (pool, state,
+outcome, scores); `packed` and `outcome` are int32 vectors, `scores` are log
+probabilities, `[..., lanes, logprobs.WORDS]`. They run inside `shard_map`.
 Lanes and rows that do not take part are masked: they write to the scratch page.
 """
 
@@ -12,13 +13,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-from aqua_jax.loops import attention, forward, lanes, packing, sampling
+from aqua_jax.loops import attention, choosing, forward, lanes, logprobs, notes, packing
 
 NO_ROW = -1
 
@@ -35,6 +36,18 @@ class Sizes:
     steps_max: int
     prefill_tile_rows: int
     decode_tile_rows: int
+
+
+class State(NamedTuple):
+    """What the device carries from program to program. Donated to every one."""
+
+    lanes: lanes.Lanes
+    notes: notes.Notes
+
+
+def empty_state(count: int, vocab: int) -> State:
+    """`count` lanes of nobody."""
+    return State(lanes.empty(count), notes.empty(count, vocab))
 
 
 def prefill_operands(sizes: Sizes) -> packing.Packing:
@@ -80,9 +93,9 @@ def prefill(
     attend: attention.Attention,
     pool: jax.Array,
     params: Any,
-    state: lanes.Lanes,
+    state: State,
     packed: jax.Array,
-) -> tuple[jax.Array, lanes.Lanes, jax.Array]:
+) -> tuple[jax.Array, State, jax.Array, jax.Array]:
     """A lane whose last known unit is among the rows emits the token after it."""
     given = prefill_operands(sizes).unpack(packed)
     state = _seat(state, given)
@@ -104,9 +117,8 @@ def prefill(
     completes = given["last_rows"] >= 0
     last = jnp.where(completes, given["last_rows"], 0)
     positions = rows.positions[last] + 1
-    tokens = _choose(model, params, sizes, x[last], positions, state, completes)
-    state = lanes.emit(state, completes, tokens, positions)
-    return pool, state, jnp.concatenate([tokens, state.finished])
+    state, chosen = _emit(model, params, sizes, x[last], positions, state, completes)
+    return pool, state, jnp.concatenate([chosen.tokens, state.lanes.finished]), chosen.scores
 
 
 def decode(
@@ -115,24 +127,24 @@ def decode(
     attend: attention.Attention,
     pool: jax.Array,
     params: Any,
-    state: lanes.Lanes,
+    state: State,
     packed: jax.Array,
-) -> tuple[jax.Array, lanes.Lanes, jax.Array]:
+) -> tuple[jax.Array, State, jax.Array, jax.Array]:
     """Steps all lanes until each has reached its limit or its end."""
     given = decode_operands(sizes).unpack(packed)
     limits, tables = given["step_limits"], given["tables"]
 
-    def active(step: jax.Array, state: lanes.Lanes) -> jax.Array:
-        return (step < limits) & (state.finished == lanes.RUNNING)
+    def active(step: jax.Array, state: State) -> jax.Array:
+        return (step < limits) & (state.lanes.finished == lanes.RUNNING)
 
     def go_on(carry: Any) -> jax.Array:
-        step, _, state, _, _ = carry
+        step, _, state, *_ = carry
         return jnp.any(active(step, state))
 
     def run_step(carry: Any) -> Any:
-        step, pool, state, tokens, counts = carry
+        step, pool, state, made, counts = carry
         runs = active(step, state)
-        rows = _mask(attention.Rows(state.token, state.position, tables), runs)
+        rows = _mask(attention.Rows(state.lanes.token, state.lanes.position, tables), runs)
         pool, x = forward.run_rows(
             model,
             params,
@@ -142,21 +154,26 @@ def decode(
             count=_reach(runs),
             tile_rows=sizes.decode_tile_rows,
         )
-        positions = state.position + 1
-        chosen = _choose(model, params, sizes, x, positions, state, runs)
-        state = lanes.emit(state, runs, chosen, positions)
-        tokens = lax.dynamic_update_index_in_dim(tokens, chosen, step, axis=0)
-        return step + 1, pool, state, tokens, counts + runs.astype(jnp.int32)
+        positions = state.lanes.position + 1
+        state, chosen = _emit(model, params, sizes, x, positions, state, runs)
+        made = choosing.Chosen(
+            *(_put(whole, part, step) for whole, part in zip(made, chosen, strict=True))
+        )
+        return step + 1, pool, state, made, counts + runs.astype(jnp.int32)
 
     start = (
         jnp.int32(0),
         pool,
         _seat(state, given),
-        jnp.zeros((sizes.steps_max, sizes.lanes), jnp.int32),
+        choosing.Chosen(
+            jnp.zeros((sizes.steps_max, sizes.lanes), jnp.int32),
+            jnp.zeros((sizes.steps_max, sizes.lanes, logprobs.WORDS), jnp.int32),
+        ),
         jnp.zeros(sizes.lanes, jnp.int32),
     )
-    _, pool, state, tokens, counts = lax.while_loop(go_on, run_step, start)
-    return pool, state, jnp.concatenate([tokens.reshape(-1), counts, state.finished])
+    _, pool, state, made, counts = lax.while_loop(go_on, run_step, start)
+    outcome = jnp.concatenate([made.tokens.reshape(-1), counts, state.lanes.finished])
+    return pool, state, outcome, made.scores
 
 
 def _common_operands(sizes: Sizes) -> dict[str, jax.ShapeDtypeStruct]:
@@ -167,9 +184,9 @@ def _common_operands(sizes: Sizes) -> dict[str, jax.ShapeDtypeStruct]:
     }
 
 
-def _seat(state: lanes.Lanes, given: dict[str, jax.Array]) -> lanes.Lanes:
+def _seat(state: State, given: dict[str, jax.Array]) -> State:
     seats = lanes.Lanes(**{name: given[name] for name in lanes.Lanes._fields})
-    return lanes.seat(state, given["joins"] != 0, seats)
+    return state._replace(lanes=lanes.seat(state.lanes, given["joins"] != 0, seats))
 
 
 def _mask(rows: attention.Rows, runs: jax.Array) -> attention.Rows:
@@ -181,28 +198,48 @@ def _mask(rows: attention.Rows, runs: jax.Array) -> attention.Rows:
     )
 
 
-def _choose(
+def _emit(
     model: forward.CausalModel,
     params: Any,
     sizes: Sizes,
     x: jax.Array,
     positions: jax.Array,
-    state: lanes.Lanes,
+    state: State,
     runs: jax.Array,
-) -> jax.Array:
-    """A token for each lane in `runs`, 0 for the others: `[lanes]`."""
-    # A lane that does not run must not make the others sort the vocabulary.
-    how = state.sampling._replace(temperatures=jnp.where(runs, state.temperatures, 0))
+) -> tuple[State, choosing.Chosen]:
+    """Lanes in `runs` emit a token each, which stands at `positions`; both `[lanes]`.
 
-    def pick(logits: jax.Array, cut: Callable[[jax.Array], jax.Array]) -> jax.Array:
-        return sampling.sample(logits, cut(positions), sampling.Sampling(*map(cut, how)))
+    The tokens of the others are 0.
+    """
 
-    tokens = forward.choose(
-        model, params, x, pick, count=_reach(runs), tile_rows=sizes.decode_tile_rows
+    def pick(logits: jax.Array, cut: Callable[[jax.Array], jax.Array]) -> choosing.Chosen:
+        def noted() -> notes.Notes:
+            return notes.Notes(*map(cut, state.notes))
+
+        rows = lanes.Lanes(*map(cut, state.lanes))
+        return choosing.choose(logits, cut(positions), cut(runs), rows, noted)
+
+    chosen: choosing.Chosen = forward.choose(
+        model,
+        params,
+        x,
+        pick,
+        start=choosing.nothing(sizes.lanes),
+        count=_reach(runs),
+        tile_rows=sizes.decode_tile_rows,
     )
-    return jnp.where(runs, tokens, 0)
+    tokens = jnp.where(runs, chosen.tokens, 0)
+    counted = runs & state.lanes.shaping.penalised
+    state = State(
+        lanes.emit(state.lanes, runs, tokens, positions), notes.count(state.notes, counted, tokens)
+    )
+    return state, chosen._replace(tokens=tokens)
 
 
 def _reach(runs: jax.Array) -> jax.Array:
     """Lanes up to the last that runs: tiles past it are not computed."""
     return jnp.max(jnp.where(runs, jnp.arange(runs.shape[0], dtype=jnp.int32) + 1, 0))
+
+
+def _put(whole: jax.Array, part: jax.Array, step: jax.Array) -> jax.Array:
+    return lax.dynamic_update_index_in_dim(whole, part, step, axis=0)

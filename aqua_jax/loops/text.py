@@ -4,7 +4,8 @@ Knows: how a batch becomes programs, what their outcomes mean for each session.
 Does not know: who is scheduled and why, whose pages they are, tokenization.
 
 A slice is as many prefill programs as its rows need, then one decode program
-if it has steps. The host reads a slice's tokens while the next one runs; a lane
+if it has steps; before them, notes of what its newcomers have seen, if they
+have penalties or biases. The host reads a slice's tokens while the next one runs; a lane
 that has reached its end is masked on the device, so none runs past it.
 """
 
@@ -24,7 +25,9 @@ from aqua_jax.loops import (
     attention,
     forward,
     lanes,
+    logprobs,
     native_attention,
+    notes,
     packing,
     programs,
     prompt,
@@ -100,7 +103,7 @@ class TextRunner:
             model.facts.dtype,
             sharding=NamedSharding(self._mesh, programs.POOL_SPEC),
         )
-        self._lanes = programs.empty_lanes(self._sizes, self._mesh)
+        self._state = programs.empty_state(model, self._sizes, self._mesh)
         self._whole = NamedSharding(self._mesh, PartitionSpec())
         self._programs: dict[str, programs.Program] = {}
         self._usage: dict[str, dict[str, float]] = {}
@@ -169,20 +172,23 @@ class TextRunner:
         self._arenas[space] = arena
 
     def warm_up(self) -> None:
-        """Compiles both programs and runs each once on nothing. Afterwards nothing compiles.
+        """Compiles the programs and runs each once on nothing. Afterwards nothing compiles.
 
         The first dispatch does it otherwise.
         """
         if self._programs:
             return
+        model, sizes, mesh = self._model, self._sizes, self._mesh
         for name, compiling in (
-            ("prefill", programs.compile_prefill),
-            ("decode", programs.compile_decode),
+            ("prefill", lambda: programs.compile_prefill(model, sizes, mesh, self._attention)),
+            ("decode", lambda: programs.compile_decode(model, sizes, mesh, self._attention)),
+            ("note", lambda: programs.compile_note(model, sizes, mesh)),
         ):
             started = self._clock.now()
-            self._programs[name] = compiling(self._model, self._sizes, self._mesh, self._attention)
+            self._programs[name] = compiling()
             seconds = self._clock.now() - started
             self._usage[name] = {"compiled": 1, "compile_seconds": seconds, "calls": 0}
+        self._note(notes.pack_nothing(vocab=model.facts.vocab))
         nothing = slices.pack_prefill(self._operands("prefill"), (), (), tables={}, seats=False)
         self._launch("prefill", nothing)
         nothing = slices.pack_decode(self._operands("decode"), (), tables={}, seats=False)
@@ -210,14 +216,15 @@ class TextRunner:
             )
         self.warm_up()
         ticket = tickets.Ticket("slice", started_at=self._clock.now())
-        flight = _Flight(batch, [], [])
+        flight = _Flight(batch, [], [], _scored(batch))
         try:
+            self._note_newcomers(batch)
             outcomes = self._launch_slice(batch, flight)
         except (errors.PoolLostError, jax.errors.JaxRuntimeError) as error:
             # `collect` raises it, as it does what the device reports later.
             ticket.fail(error, at=self._clock.now())
         else:
-            self._watcher.watch(outcomes, ticket, lambda: [np.array(o) for o in outcomes])
+            self._watcher.watch(outcomes, ticket, lambda: _fetch(outcomes, flight.scored))
         self._flights[ticket.id] = flight
         self.slices_dispatched += 1
         for name in flight.programs:
@@ -229,22 +236,35 @@ class TextRunner:
         if flight is None:
             raise errors.InternalError(f"{ticket!r} is no slice in flight of this runner")
         readings = [
-            self._programs[name].outcome.views(vector)
-            for name, vector in zip(flight.programs, ticket.result(), strict=True)
+            {**self._programs[name].outcome.views(vector), "scores": scores}
+            for name, (vector, scores) in zip(flight.programs, ticket.result(), strict=True)
         ]
         return [_outcome(plan, flight, readings) for plan in flight.batch.lanes]
 
     def rebuild(self) -> None:
         self.pool.rebuild()
-        self._lanes = programs.empty_lanes(self._sizes, self._mesh)
+        self._state = programs.empty_state(self._model, self._sizes, self._mesh)
 
     def close(self) -> None:
         self._watcher.close()
         self.pool.close()
 
-    def _launch_slice(self, batch: types.Batch, flight: _Flight) -> list[jax.Array]:
-        """Enqueues the programs of a slice, noting in `flight` what each is; their outcomes."""
-        outcomes: list[jax.Array] = []
+    def _note_newcomers(self, batch: types.Batch) -> None:
+        """Enqueues what the lanes have to know of the tokens of sessions that join them."""
+        for plan in batch.lanes:
+            if plan.joins:
+                for packed in notes.pack(plan.lane, plan.session, vocab=self._model.facts.vocab):
+                    self._note(packed)
+                    self._usage["note"]["calls"] += 1
+
+    def _note(self, packed: np.ndarray) -> None:
+        operands = jax.device_put(packed, self._whole)
+        noted = self._programs["note"].run(self._state.notes, operands)
+        self._state = self._state._replace(notes=noted)
+
+    def _launch_slice(self, batch: types.Batch, flight: _Flight) -> list[_Made]:
+        """Enqueues the programs of a slice, telling `flight` what each is; what they make."""
+        outcomes: list[_Made] = []
         tables = slices.page_tables(batch.lanes, self._arenas)
         for pieces in slices.chunks(batch.lanes, self.chunk_units):
             packed = slices.pack_prefill(
@@ -266,13 +286,13 @@ class TextRunner:
             outcomes.append(self._launch("decode", packed))
         return outcomes
 
-    def _launch(self, name: str, packed: np.ndarray) -> jax.Array:
-        """Enqueues a program on the pool and the lanes; its outcome."""
+    def _launch(self, name: str, packed: np.ndarray) -> _Made:
+        """Enqueues a program on the pool and the lanes; its outcome and scores."""
         operands = jax.device_put(packed, self._whole)
-        self._lanes, outcome = self.pool.run(
-            self._programs[name].run, self._params, self._lanes, operands
+        self._state, outcome, scores = self.pool.run(
+            self._programs[name].run, self._params, self._state, operands
         )
-        return outcome
+        return outcome, scores
 
     def _operands(self, name: str) -> packing.Packing:
         return self._programs[name].operands
@@ -283,12 +303,16 @@ def tensor_mesh(devices: Sequence[Any]) -> jax.sharding.Mesh:
     return jax.sharding.Mesh(np.array(devices), (forward.TENSOR_AXIS,))
 
 
+_Made = tuple[jax.Array, jax.Array]  # by a program: its outcome and scores
+
+
 class _Flight(NamedTuple):
     """A dispatched slice: its programs in order, and the lanes that may emit in each."""
 
     batch: types.Batch
     programs: list[str]
     emitting: list[set[int]]
+    scored: bool  # whether anyone asked for log probabilities
 
 
 def _check(limits: TextLimits, mesh: jax.sharding.Mesh) -> None:
@@ -354,12 +378,25 @@ def _round_up(count: int, unit: int) -> int:
     return -(-count // unit) * unit
 
 
+def _scored(batch: types.Batch) -> bool:
+    return any(plan.session.request.payload.logprobs is not None for plan in batch.lanes)
+
+
+def _fetch(outcomes: Sequence[_Made], scored: bool) -> list[tuple[np.ndarray, np.ndarray | None]]:
+    """What a slice's programs made, on the host; scores only where anyone asked."""
+    return [
+        (np.array(outcome), np.array(scores) if scored else None) for outcome, scores in outcomes
+    ]
+
+
 def _outcome(
-    plan: types.LanePlan, flight: _Flight, readings: Sequence[Mapping[str, np.ndarray]]
+    plan: types.LanePlan, flight: _Flight, readings: Sequence[Mapping[str, Any]]
 ) -> types.Outcome:
     lane = plan.lane
     tokens: list[int] = []
+    words: list[np.ndarray] = []
     count = 0
+    top = plan.session.request.payload.logprobs
     for name, emitting, reading in zip(flight.programs, flight.emitting, readings, strict=True):
         if lane not in emitting:
             continue
@@ -368,6 +405,11 @@ def _outcome(
         else:
             count = int(reading["counts"][lane])
             tokens += reading["tokens"][:count, lane].tolist()
+        if top is not None:
+            scores = reading["scores"]
+            words += [scores[lane]] if name == "prefill" else list(scores[:count, lane])
+    if top is not None:
+        tokens = [logprobs.read(*pair, top) for pair in zip(words, tokens, strict=True)]
     return types.Outcome(
         session=plan.session.id,
         tokens=tokens,

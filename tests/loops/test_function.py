@@ -181,8 +181,13 @@ def test_wrong_sizes_are_refused(changes: dict[str, int], text: str) -> None:
 
 
 def test_requests_it_cannot_honour_are_refused(runner: function.FunctionRunner) -> None:
-    with pytest.raises(errors.RequestError, match="takes no sampling parameters"):
-        runner.check(prompt.text_request([1], max_tokens=1, temperature=0.5))
+    for name, value in (
+        ("temperature", 0.5), ("min_p", 0.1), ("repetition_penalty", 1.1), ("logprobs", 0),
+        ("logit_bias", {1: 2.0}), ("min_tokens", 1),
+    ):  # fmt: skip
+        with pytest.raises(errors.RequestError, match=f"{name} is .* takes no such option"):
+            runner.check(prompt.text_request([1], max_tokens=1, **{name: value}))
+    runner.check(prompt.text_request([1], max_tokens=1, seed=5, stop_ids=range(16)))
     with pytest.raises(errors.RequestError, match="0 to 96"):
         runner.check(prompt.text_request([VOCAB], max_tokens=1))
 

@@ -22,13 +22,19 @@ def seated(request: types.Request, *, emitted: tuple[int, ...] = (), lane: int =
 
 def test_a_seat_is_the_session_as_the_host_knows_it():
     request = prompt.text_request(
-        [5, 6, 7], max_tokens=10, temperature=0.5, top_k=3, top_p=0.9, seed=2**32 - 2, stop_ids=[4]
-    )
+        [5, 6, 7], max_tokens=10, temperature=0.5, top_k=3, top_p=0.9, min_p=0.25,
+        seed=2**32 - 2, stop_ids=[4], min_tokens=6, repetition_penalty=1.5,
+        presence_penalty=-1.0, frequency_penalty=2.0, logit_bias={3: 1.0, 4: 2.0}, logprobs=0,
+    )  # fmt: skip
     state = seated(request, emitted=(8, 9))
     assert [int(field[1]) for field in state[:4]] == [9, 4, 8, lanes.RUNNING]
-    assert state.stop_ids[1].tolist() == [4, -1, -1, -1]
+    assert state.stop_ids[1].tolist() == [4] + [-1] * 15
+    assert int(state.stops_from[1]) == 3 + 6, "the first place after min_tokens"
     assert int(state.seeds[1]) == -2
-    assert np.allclose([float(field[1]) for field in state[6:]], [0.5, 3, 0.9])
+    rest = [0.5, 3, 0.9, 0.25, 1.5, -1.0, 2.0, 2, 1]
+    assert np.allclose([float(field[1]) for field in state[7:]], rest)
+    assert state.sampling.min_ps is state.min_ps
+    assert [*state.shaping[:3]] == [state.repetitions, state.presences, state.frequencies]
     for field in state:
         assert not np.asarray(field[0]).any(), "other lanes keep their state"
 

@@ -12,14 +12,18 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from aqua_jax.loops import lanes, programs, steps, text
+from aqua_jax.loops import programs, steps, text
+from models import shapes
 from tests.loops import attention_scene, harness
 
-# Not the harness's number of pages: the pool's shape must be found nowhere else in the program.
+# Not the harness's number of pages, nor its lanes: the shape of the pool, and of what lanes have
+# seen, must be found nowhere else in the program.
 SIZES = steps.Sizes(
-    pages=67, page_tokens=16, table_pages=16, lanes=16, chunk_rows=32, steps_max=4,
+    pages=67, page_tokens=16, table_pages=16, lanes=48, chunk_rows=32, steps_max=4,
     prefill_tile_rows=16, decode_tile_rows=16,
 )  # fmt: skip
+
+SEEN = f"s32[{SIZES.lanes},{shapes.TINY.vocab}]"
 
 
 @functools.cache
@@ -33,23 +37,34 @@ def compiled(
 @pytest.mark.parametrize("shards", [1, 2])
 @pytest.mark.parametrize("kind", ["xla", "native"])
 @pytest.mark.parametrize("compiling", [programs.compile_prefill, programs.compile_decode])
-def test_no_program_copies_the_pool(compiling, kind, shards):
+def test_no_program_copies_the_pool_or_what_lanes_have_seen(compiling, kind, shards):
     program = compiled(compiling, shards, kind)
     pages, layers, *rest, kv_heads, head_dim = programs.pool_shape(harness.model(), SIZES)
     sides, page_tokens = rest
-    shape = f"{pages},{layers},{sides},{page_tokens},{kv_heads // shards},{head_dim}"
+    pool = f"f32[{pages},{layers},{sides},{page_tokens},{kv_heads // shards},{head_dim}]"
+    check_in_place(program, pool)
+    check_in_place(program, SEEN)
+
+
+def test_noting_copies_nothing_of_other_lanes():
+    mesh = text.tensor_mesh(jax.devices()[:1])
+    check_in_place(programs.compile_note(harness.model(), SIZES, mesh), SEEN)
+
+
+def check_in_place(program: programs.Program, shape: str) -> None:
     lines = program.run.as_text().splitlines()
-    of_pool = [line for line in lines if f"f32[{shape}]" in line.partition("=")[2][:80]]
-    assert of_pool, "the pool is somewhere in the program"
-    assert not [line for line in of_pool if re.search(r"\bcopy(-start)?\(", line)]
+    of_shape = [line for line in lines if shape in line.partition("=")[2][:80]]
+    assert of_shape, "it is somewhere in the program"
+    assert not [line for line in of_shape if re.search(r"\bcopy(-start)?\(", line)]
 
 
 def test_other_operands_are_refused_not_recompiled():
     program = compiled(programs.compile_decode, 1)
     pool = jnp.zeros(programs.pool_shape(harness.model(), SIZES))
     packed = np.zeros(program.operands.size + 1, np.int32)
+    state = steps.empty_state(SIZES.lanes, harness.model().facts.vocab)
     with pytest.raises(TypeError, match="differ from the types for which"):
-        program.run(pool, harness.model().params, lanes.empty(SIZES.lanes), packed)
+        program.run(pool, harness.model().params, state, packed)
 
 
 def test_nothing_compiles_or_moves_after_warm_up():
@@ -59,6 +74,7 @@ def test_nothing_compiles_or_moves_after_warm_up():
     assert {name: (entry["compiled"], entry["calls"]) for name, entry in usage.items()} == {
         "prefill": (1, 0),
         "decode": (1, 0),
+        "note": (1, 0),
     }
     assert all(entry["compile_seconds"] > 0 for entry in usage.values())
     addresses = run.pool.addresses
@@ -80,6 +96,7 @@ def test_nothing_compiles_or_moves_after_warm_up():
     assert run.slices_dispatched == 10
     calls = {name: entry["calls"] for name, entry in run.usage().items()}
     assert calls["prefill"] > 10 > calls["decode"] - 1 > 0
+    assert calls["note"] > 0
     run.close()
 
 
@@ -89,7 +106,8 @@ def _varied_slice(run: text.TextRunner, rng: random.Random) -> None:
     chosen = rng.sample(range(run.lanes), count)
     seats = [
         harness.seat(rng.randint(2, 100), range(1 + 10 * lane, 11 + 10 * lane),
-                     temperature=rng.choice([0.0, 1.0]))
+                     temperature=rng.choice([0.0, 1.0]), logprobs=rng.choice([None, 3]),
+                     presence_penalty=rng.choice([0.0, 1.0]))
         for lane in chosen
     ]  # fmt: skip
     most = rng.randint(1, run.steps_max)

@@ -28,9 +28,19 @@ def check(request: types.Request) -> None:
             "temperature": 0.7,
             "top_k": 50,
             "top_p": 1.0,
+            "min_p": np.float32(0.05),
             "seed": 2**32 - 1,
-            "stop_ids": (1, 2, 3, 4),
+            "stop_ids": range(16),
         },
+        {
+            "repetition_penalty": 1.1,
+            "presence_penalty": -2,
+            "frequency_penalty": 2.0,
+            "logit_bias": {token: token - 50 for token in range(100)},
+            "logprobs": 20,
+            "min_tokens": 5,
+        },
+        {"logprobs": 0, "min_tokens": np.int64(1), "logit_bias": [(0, 100.0), (99, -100.0)]},
     ],
 )
 def test_accepted(options):
@@ -55,13 +65,75 @@ def test_accepted(options):
         ({"top_p": math.nan}, "top_p is nan"),
         ({"top_k": -1}, "top_k is -1"),
         ({"seed": 2**32}, "seed is 4294967296"),
-        ({"stop_ids": [1, 2, 3, 4, 5]}, "5 stop_ids: at most 4"),
+        ({"seed": 1.5}, "seed is 1.5: expected an integer, 0 to 4294967295"),
+        ({"temperature": 1e31}, "temperature is 1e.31: expected 0 .greedy. or a positive number"),
+        ({"temperature": "hot"}, "temperature is hot"),
+        ({"temperature": True}, "temperature is True"),
+        ({"min_p": -0.1}, "min_p is -0.1: expected 0 to 1"),
+        ({"min_p": 1.1}, "min_p is 1.1"),
+        ({"repetition_penalty": 0.0}, "repetition_penalty is 0.0: expected 0.01 to 100"),
+        ({"repetition_penalty": math.nan}, "repetition_penalty is nan"),
+        ({"presence_penalty": 2.1}, "presence_penalty is 2.1: expected -2 to 2"),
+        ({"frequency_penalty": math.inf}, "frequency_penalty is inf: expected -2 to 2"),
+        ({"logit_bias": {100: 1.0}}, "logit_bias holds 100: token ids"),
+        ({"logit_bias": {"5": 1.0}}, "logit_bias is <U1.1.: expected a flat sequence of integers"),
+        ({"logit_bias": {7: 101}}, "logit_bias of token 7 is 101: expected -100 to 100"),
+        ({"logit_bias": {7: math.nan}}, "logit_bias of token 7 is nan"),
+        ({"logit_bias": [(7, 1.0), (7, 2.0)]}, "logit_bias names token 7 2 times"),
+        ({"logit_bias": [(7, 1.0)] * 301}, "301 entries of logit_bias: at most 300"),
+        ({"logprobs": 21}, "logprobs is 21: expected an integer, 0 to 20"),
+        ({"logprobs": -1}, "logprobs is -1"),
+        ({"logprobs": True}, "logprobs is True"),
+        ({"min_tokens": 6}, r"min_tokens \(at most max_tokens\) is 6: expected an integer, 0 to 5"),
+        ({"min_tokens": -1}, "is -1: expected an integer, 0 to 5"),
+        ({"stop_ids": range(17)}, "17 stop_ids: at most 16"),
         ({"stop_ids": [100]}, "stop_ids holds 100"),
+        ({"eos_ids": [100]}, "stop_ids holds 100"),
+        ({"top_kk": 3}, r"unknown option 'top_kk' \(did you mean 'top_k'\?\)"),
     ],
 )
 def test_refused(options, message):
     with pytest.raises(errors.RequestError, match=message):
         check(prompt.text_request(**{**GOOD, **options}))
+
+
+def test_stop_ids_that_leave_no_token_to_come_first_are_refused():
+    request = prompt.text_request([1, 2], max_tokens=5, min_tokens=1, stop_ids=range(4))
+    with pytest.raises(errors.RequestError, match="stop_ids hold all 4 tokens"):
+        prompt.check(request, vocab=4, units_max=64)
+
+
+def test_a_small_vocabulary_has_fewer_likeliest_tokens():
+    request = prompt.text_request([1, 2], max_tokens=5, logprobs=5)
+    with pytest.raises(errors.RequestError, match="logprobs is 5: expected an integer, 0 to 4"):
+        prompt.check(request, vocab=4, units_max=64)
+
+
+def test_eos_ids_stop_unless_they_are_ignored():
+    options = {**GOOD, "eos_ids": [8, 9], "stop_ids": [7, 9]}
+    assert prompt.text_request(**options).payload.stop_ids == (7, 9, 8)
+    assert prompt.text_request(**options, ignore_eos=True).payload.stop_ids == (7, 9)
+
+
+def test_samples_differ_in_seed_and_number_alone():
+    request = prompt.text_request(**GOOD, temperature=1.0, seed=2**32 - 2)
+    request = dataclasses.replace(request, tenant="a")
+    three = prompt.samples(request, 3, group="g")
+    assert [each.payload.seed for each in three] == [2**32 - 2, 2**32 - 1, 0]
+    assert [each.payload.sample for each in three] == [0, 1, 2]
+    for each in three:
+        assert each.payload.prompt_ids is request.payload.prompt_ids
+        same = dataclasses.replace(each.payload, seed=2**32 - 2, sample=0, group="")
+        assert dataclasses.replace(each, payload=same) == request
+        assert each.payload.group == "g"
+    with pytest.raises(errors.RequestError, match="n is 0: ask for at least 1 sample"):
+        prompt.samples(request, 0)
+
+
+def test_a_scored_token_is_its_id():
+    token = prompt.ScoredToken(7, -0.5, ((7, -0.5), (3, -1.25)))
+    assert (token, token.logprob, token.top[1]) == (7, -0.5, (3, -1.25))
+    assert np.asarray([token, 3], np.int32).tolist() == [7, 3]
 
 
 def test_a_foreign_payload_is_refused():

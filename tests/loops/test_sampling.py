@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hypothesis
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from hypothesis import strategies
 
-from aqua_jax.loops import sampling
+from aqua_jax.loops import prompt, sampling
+from tests.loops import decoding_oracle
 
 VOCAB = 16
 ROWS = 4096
@@ -18,15 +21,23 @@ _sample = jax.jit(sampling.sample)
 
 
 def draw(
-    logits: np.ndarray, *, temperature=1.0, top_k=0, top_p=1.0, seeds=None, positions=None
+    logits: np.ndarray,
+    *,
+    temperature=1.0,
+    top_k=0,
+    top_p=1.0,
+    min_p=0.0,
+    seeds=None,
+    positions=None,
 ) -> np.ndarray:
     """One draw per row of `logits` `[rows, vocab]`; by default a seed each, at position 5."""
     rows = logits.shape[0]
     how = sampling.Sampling(
         jnp.asarray(np.arange(rows) if seeds is None else seeds, jnp.int32),
         jnp.full(rows, temperature, jnp.float32),
-        jnp.full(rows, top_k, jnp.int32),
+        jnp.broadcast_to(jnp.asarray(top_k, jnp.int32), rows),
         jnp.full(rows, top_p, jnp.float32),
+        jnp.full(rows, min_p, jnp.float32),
     )
     positions = np.full(rows, 5) if positions is None else positions
     return np.asarray(_sample(jnp.asarray(logits), jnp.asarray(positions, jnp.int32), how))
@@ -68,6 +79,67 @@ def test_top_p_keeps_the_fewest_that_reach_it(top_p):
     assert set(many(top_p=top_p)) == set(kept)
 
 
+@pytest.mark.parametrize("min_p", [1e-3, 0.1, 0.5, 1.0])
+@pytest.mark.parametrize("temperature", [0.7, 1.5])
+def test_min_p_keeps_those_within_a_share_of_the_best(min_p, temperature):
+    likely = softmax(LOGITS / temperature)
+    kept = np.flatnonzero(likely >= min_p * likely.max())
+    expected = np.where(likely >= min_p * likely.max(), likely, 0) / likely[kept].sum()
+    found = np.bincount(many(min_p=min_p, temperature=temperature), minlength=VOCAB) / ROWS
+    assert (abs(found - expected) <= 5 * np.sqrt(expected * (1 - expected) / ROWS)).all()
+
+
+_numbers = jax.jit(sampling.uniforms)
+
+
+@hypothesis.settings(max_examples=40, deadline=None, derandomize=True)
+@hypothesis.given(
+    temperature=strategies.floats(0.25, 3.0, width=32),
+    top_k=strategies.integers(0, VOCAB + 2),
+    top_p=strategies.floats(0.0625, 1.0, width=32),
+    min_p=strategies.floats(0.0, 0.5, width=32),
+    seed=strategies.integers(0, 1000),
+)
+def test_each_draw_is_that_of_plain_numpy(temperature, top_k, top_p, min_p, seed):
+    logits = np.random.default_rng(seed).normal(size=VOCAB).astype(np.float32) * 2
+    options = {"temperature": temperature, "top_k": top_k, "top_p": top_p, "min_p": min_p}
+    payload = prompt.text_request([1], max_tokens=1, **options).payload
+    likely, margin = decoding_oracle.probabilities(logits, payload)
+    hypothesis.assume(margin > 1e-5)
+    found = draw(np.tile(logits, (64, 1)), **options)
+    numbers = np.asarray(_numbers(jnp.arange(64), jnp.full(64, 5)))
+    ranked = 0 < top_k < VOCAB or top_p < 1
+    for token, number in zip(found, numbers, strict=True):
+        expected, distance = decoding_oracle.draw(likely, logits, float(number), ranked=ranked)
+        assert token == expected or distance < 1e-5
+    assert (likely[found] > 0).all()
+
+
+def test_a_row_draws_alike_whether_its_neighbours_need_ranks_or_not():
+    logits = np.random.default_rng(1).normal(size=(32, VOCAB)).astype(np.float32)
+    plain = draw(logits, temperature=1.5, min_p=0.05)
+    ranked = draw(logits, temperature=1.5, min_p=0.05, top_k=3)
+    mixed = draw(logits, temperature=1.5, min_p=0.05, top_k=np.arange(32) % 2 * 3)
+    np.testing.assert_array_equal(mixed[::2], plain[::2])
+    np.testing.assert_array_equal(mixed[1::2], ranked[1::2])
+    assert (plain != ranked).any()
+
+
+def test_what_is_masked_is_never_drawn():
+    masked = np.where(np.arange(VOCAB) % 3 == 0, LOGITS, -np.inf).astype(np.float32)
+    for options in ({}, {"top_k": VOCAB - 1}, {"top_p": 0.999}):
+        found = draw(np.tile(masked, (ROWS, 1)), temperature=50.0, **options)
+        assert set(found % 3) == {0}
+
+
+def test_top_p_counts_what_top_k_leaves():
+    # Of four alike top_k leaves two, and half of what is left is one.
+    logits = np.zeros((ROWS, VOCAB), np.float32)
+    logits[:, 4:] = -50
+    assert set(draw(logits, top_k=2, top_p=0.5)) == {0}
+    assert set(draw(logits, top_p=0.5)) == {0, 1}
+
+
 def test_top_k_and_top_p_both_bind():
     # 0.2 keeps two, top_k one of them; 0.9 keeps more than three, top_k three.
     assert set(many(top_p=0.2, top_k=1)) == {LOGITS.argmax()}
@@ -93,7 +165,11 @@ def test_greedy_rows_are_greedy_beside_rows_that_sample():
     logits = np.random.default_rng(1).normal(size=(32, VOCAB)).astype(np.float32)
     temperatures = jnp.asarray(np.arange(32) % 2, jnp.float32)
     how = sampling.Sampling(
-        jnp.arange(32, dtype=jnp.int32), temperatures, jnp.zeros(32, jnp.int32), jnp.ones(32)
+        jnp.arange(32, dtype=jnp.int32),
+        temperatures,
+        jnp.zeros(32, jnp.int32),
+        jnp.ones(32),
+        jnp.zeros(32),
     )
     tokens = np.asarray(_sample(jnp.asarray(logits), jnp.zeros(32, jnp.int32), how))
     np.testing.assert_array_equal(tokens[::2], logits.argmax(-1)[::2])

@@ -17,6 +17,7 @@ from aqua_jax.memory import native
 from tests.loops import harness
 
 SAMPLED = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "seed": 7}
+PENALTIES = {"repetition_penalty": 1.3, "presence_penalty": 0.4, "frequency_penalty": 0.2}
 # Over one block of attention, and no multiple of pages, tiles or chunks.
 LONG = 150
 
@@ -76,7 +77,7 @@ def test_shards_compute_the_same_but_for_rounding(attention):
 def test_tokens_do_not_depend_on_the_schedule(seed, shards, attention):
     """Random slices, lanes, company, moves of pages and recomputation change no token."""
     run = harness.runner(shards=shards, attention=attention)
-    expected = [who.tokens for who in _sessions() if _run_alone(run, who)]
+    expected = [_bits(who.tokens) for who in _sessions() if _run_alone(run, who)]
     rng = random.Random(seed)
     seats = _sessions()
     free = set(range(1, run.pages)) - {page for who in seats for page in who.pages}
@@ -89,8 +90,10 @@ def test_tokens_do_not_depend_on_the_schedule(seed, shards, attention):
         for who in set(seats) - set(chosen):
             who.leave()
         harness.run_slice(run, chosen, *plans)
-    assert [who.tokens for who in seats] == expected
-    assert all(len(set(tokens)) > 5 for tokens in expected), "varied enough to tell"
+    assert [_bits(who.tokens) for who in seats] == expected
+    assert all(len(set(who.tokens)) > 5 for who in seats), "varied enough to tell"
+    assert seats[-1].session.reason == "stop"
+    assert len(seats[-1].tokens) > 30
 
 
 def test_a_slice_may_follow_before_the_last_was_read():
@@ -317,6 +320,23 @@ def _sessions() -> list[harness.Seat]:
         harness.seat(17, range(9, 13), max_tokens=33, temperature=1.5, seed=2**32 - 1),
         harness.seat(90, range(13, 21), max_tokens=25, temperature=0.5, top_p=0.5, seed=3),
         harness.seat(7, range(21, 24), max_tokens=28, temperature=1.0, top_k=2, seed=4),
+        harness.seat(30, range(24, 29), max_tokens=40, logprobs=5, **PENALTIES),
+        harness.seat(
+            12, range(29, 33), max_tokens=35, temperature=1.2, min_p=0.01, seed=5, logprobs=20,
+            logit_bias={token: token % 7 - 3.0 for token in range(0, 120, 3)}, **PENALTIES,
+        ),
+        harness.seat(
+            20, range(33, 37), max_tokens=40, temperature=0.7, seed=6, logprobs=0,
+            min_tokens=30, stop_ids=range(16),
+        ),
+    ]  # fmt: skip
+
+
+def _bits(tokens: list[int]) -> list[tuple]:
+    """Tokens with the bits of their log probabilities, where they have any."""
+    return [
+        (token, *((token.logprob, *token.top) if isinstance(token, prompt.ScoredToken) else ()))
+        for token in tokens
     ]
 
 
