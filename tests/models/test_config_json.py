@@ -28,11 +28,22 @@ def test_files_that_are_none(tmp_path):
         (lambda f: f.flag("size", False), "c.json: size is 0: expected true or false"),
         (lambda f: f.expect("act", "silu"), "c.json: act is \"gelu\": expected 'silu'"),
         (lambda f: f.refuse_rest(), "c.json: size is 0: expected no such field"),
+        (lambda f: f.inner("size"), "c.json: size is 0: expected an object"),
+        (lambda f: f.inner("deep").integer("a"), 'c.json: deep.a is "b": expected a whole number'),
+        (lambda f: f.inner("deep").inner("in").number("x"), "c.json: deep.in.x is null: expected"),
+        (lambda f: f.inner("deep").refuse_rest(), 'c.json: deep.a is "b": expected no such field'),
     ],
 )
 def test_fields_that_are_wrong(ask, message):
     fields = config_json.Fields(
-        {"architectures": "one", "size": 0, "flag": True, "act": "gelu"}, "c.json"
+        {
+            "architectures": "one",
+            "size": 0,
+            "flag": True,
+            "act": "gelu",
+            "deep": {"a": "b", "in": {"x": None}},
+        },
+        "c.json",
     )
     with pytest.raises(errors.ConfigError, match=message):
         ask(fields)
@@ -51,3 +62,19 @@ def test_fields_that_are_there_or_have_a_default():
         None,
     )
     fields.refuse_rest()
+
+
+@pytest.mark.parametrize("name", ["is_encoder_decoder", "add_cross_attention"])
+def test_what_is_no_decoder_is_refused_with_a_reason(name):
+    with pytest.raises(errors.ConfigError, match=f"c.json: {name} is true: .*only decoders"):
+        config_json.Fields({name: True}, "c.json").refuse_rest()
+
+
+def test_what_says_nothing_is_never_refused():
+    fields = config_json.Fields(
+        {"torch_dtype": "float16", "top_p": 0.6, "new": None, "old": {}, "off": False}, "c.json"
+    )
+    fields.refuse_rest()
+    assert fields.inner("new") is None
+    assert fields.has("new")
+    assert not fields.has("size")

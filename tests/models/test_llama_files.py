@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 
 import pytest
 
@@ -217,6 +218,18 @@ def test_the_shapes_in_the_table_are_what_their_files_say(config, known):
 )
 def test_published_files_give_models_of_the_published_size(config, weights):
     assert read(config).weights == weights
+
+
+@pytest.mark.parametrize("config", [LLAMA_3_2_1B, LLAMA_2_7B, QWEN_2_5_05B, QWEN_3_06B])
+def test_the_tensors_of_a_checkpoint_add_up(config):
+    biases = ("attention_bias", "mlp_bias") if config["model_type"] == "llama" else ()
+    for switched in ({}, dict.fromkeys(biases, True)):
+        shape = read({**config, **switched})
+        sizes = {
+            path: sum(map(math.prod, leaf.shapes)) * (shape.layers if leaf.is_stacked else 1)
+            for path, leaf in llama_files.leaves(shape).items()
+        }
+        assert sum(sizes.values()) == shape.weights
 
 
 def test_what_sets_the_kin_apart():
