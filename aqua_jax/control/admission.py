@@ -21,6 +21,9 @@ from aqua_jax.control import queue as queues
 from aqua_jax.control import shedding, slices, stage, types
 
 
+_REUSE_WAITS_MAX = 64  # decisions that one waits for pages that others compute
+
+
 class Admission:
     """Changes the stage while a slice is decided; copies go into the slice."""
 
@@ -70,7 +73,9 @@ class Admission:
         slice_.available = device.free_count - self._shaper.growth_of_all(running)
         slice_.incoming = device.pending_count + self._shedder.leaving
         # All that they hold: `leaving` counts none of it.
-        slice_.incoming += sum(self._memory.held(session) for session in finishing)
+        slice_.incoming += sum(
+            self._memory.gives_up(session, slice_.dropped) for session in finishing
+        )
 
     def may_bring_back(self, slice_: slices.Slice) -> bool:
         """False when nobody in sight of the queue's head could come back between decisions."""
@@ -98,9 +103,11 @@ class Admission:
                 if displace:
                     self._look_ahead(session, slice_, now)
                 continue
-            need = self._pages_to_join(session, rows)
+            if displace and self._waits_for_another(session, slice_):
+                continue
+            need, have = self._pages_to_join(session, rows), self._memory.at_hand(session)
             if self._stage.has_lane and need <= slice_.available:
-                need = max(need, min(slice_.available, self._pages_for_rows(session, rows)))
+                need = max(need, min(slice_.available, self._pages_for_rows(session, rows) - have))
                 slice_.available -= need
                 if displace or session.state is not types.State.WAITING:
                     self._join(session, need, slice_, now)
@@ -166,6 +173,28 @@ class Admission:
         may_start = self._shedder.start_check()
         return iter(sees(lambda ranked: may_start(ranked[1]), part.ranked()))
 
+    def _waits_for_another(self, session: types.Session, slice_: slices.Slice) -> bool:
+        """True when a session with a lane is about to compute the page that this one needs next.
+
+        So requests for samples of one prompt compute it once. Each slice brings such a page
+        nearer; where one does not come in a while, whatever the cause, it waits no more.
+        """
+        sharing = self._memory.sharing
+        if not sharing.is_on or session.state is not types.State.WAITING or session.long:
+            return False
+        if not slice_.patient or session.reuse_waits >= _REUSE_WAITS_MAX:
+            return False
+        key = sharing.next_key(session, sharing.match(session).units)
+        if key is None:
+            return False
+        for other in self._stage.running.values():
+            if other.prefill_left and not other.long:
+                if sharing.next_key(other, other.planned_cached) == key:
+                    session.reuse_waits += 1
+                    slice_.waits = True
+                    return True
+        return False
+
     def _pages_to_join(self, session: types.Session, rows_left: int) -> int:
         """Pages that must be FREE before the session joins a slice that has rows for it."""
         request = session.request
@@ -176,7 +205,7 @@ class Admission:
             wanted = self._pages_for_rows(session, rows)
         else:
             wanted = self._shaper.pages_ahead(session)
-        more = max(0, wanted - self._memory.covered(session))
+        more = max(0, wanted - self._memory.at_hand(session))
         # A long session may want more than there is: it sheds, and grows once it runs.
         return min(more, self._memory.device.capacity - self._memory.held(session))
 
@@ -184,7 +213,10 @@ class Admission:
         """Pages that a WAITING session needs for so many rows; 0 of others, which have theirs."""
         if session.state is not types.State.WAITING:
             return 0
-        return self._memory.pages_for(session, min(session.prefill_left, rows) or 1)
+        begins_at = self._memory.sharing.match(session).units
+        left = session.planned_known - begins_at
+        rows = min(left, rows) if left > 1 else 0
+        return self._memory.pages_for(session, begins_at + (rows or 1))
 
     @property
     def _horizon(self) -> int:
@@ -208,7 +240,12 @@ class Admission:
         if session.lane < 0:
             slice_.prefilling.append(session)
         units = session.planned_cached + rows
-        need = self._memory.pages_for(session, units) - self._memory.covered(session)
+        if session.lane < 0:
+            units = min(units + self._memory.sharing.match(session).units, session.planned_known)
+            have = self._memory.at_hand(session)
+        else:
+            have = self._memory.covered(session)
+        need = self._memory.pages_for(session, units) - have
         if need <= slice_.available:
             slice_.available -= max(0, need)
         else:
@@ -217,9 +254,9 @@ class Admission:
     def _join(self, session: types.Session, pages: int, slice_: slices.Slice, now: float) -> None:
         if session.state is types.State.WAITING:
             slice_.joined.add(session.id)
-        if session.prefill_left and session.state is not types.State.AWAY:
-            slice_.prefilling.append(session)
         slice_.copies += self._stage.join(session, pages, now)
+        if session.prefill_left and session.state is types.State.RUNNING:
+            slice_.prefilling.append(session)
 
     def _make_room(
         self, session: types.Session, need: int, slice_: slices.Slice, now: float
@@ -262,11 +299,12 @@ class Admission:
     ) -> list[types.Session]:
         """Most-served sessions whose pages cover `short`; empty when they cannot."""
         chosen: list[types.Session] = []
+        dropped = dict(slice_.dropped)
         slots_free = self._memory.slots_free
         for victim in [*self._stage.paused_last_first(), *self._spent_behind(waiting, slice_)]:
             if self._may_displace(waiting, victim, slots_free):
                 chosen.append(victim)
-                short -= self._gives_up(victim, slice_)
+                short -= self._gives_up(victim, slice_, dropped)
                 slots_free -= self._slots_wanted(victim)
             if short <= 0:
                 return chosen
@@ -337,11 +375,20 @@ class Admission:
         """True when leaving would not mean to recompute."""
         return self._policy.pages_out and self._slots_wanted(session) <= slots_free
 
-    def _gives_up(self, session: types.Session, slice_: slices.Slice) -> int:
-        """Device pages that come with evicting it, beyond those that are incoming already."""
-        held = self._memory.held(session)
+    def _gives_up(
+        self,
+        session: types.Session,
+        slice_: slices.Slice,
+        dropped: dict[int, int] | None = None,
+    ) -> int:
+        """Device pages that come with evicting it, beyond those that are incoming already.
+
+        dropped: by page, how many of those who share it give it up; default the slice's.
+        """
         if not session.long:
-            return held
+            dropped = slice_.dropped if dropped is None else dropped
+            return self._memory.gives_up(session, dropped)
+        held = self._memory.held(session)
         return held - self._memory.leaving(session) - slice_.shed.get(session, 0)
 
     def _slots_wanted(self, session: types.Session) -> int:

@@ -33,7 +33,7 @@ class Claims:
     def obtainable(self, session: int) -> int:
         """Slots that it could get now."""
         clean = (self._clean(other) for id, other in self._offers.items() if id != session)
-        return self.slots.free_count + sum(_staying(aways) for aways in clean)
+        return self.slots.free_count + sum(_staying(filter(_is_alone, aways)) for aways in clean)
 
     def kept(self, session: int, holding: holdings.Holding) -> int:
         """Its slots that others cannot get."""
@@ -77,10 +77,10 @@ class Claims:
     def _give_up_clean_copies(self, keep: int, count: int) -> None:
         """Frees slots of copies whose pages are on the device too, oldest sessions first."""
         for session, holding in list(self._offers.items()):
-            if session == keep or holding.outs or holding.ins:
+            if session == keep or holding.is_copying:
                 continue
             clean, first = self._clean(holding), len(holding.attended)
-            staying = _staying(clean)
+            staying = _staying(filter(_is_alone, clean))
             self.give_up(session, clean)
             holding.away[first:] = [None] * (len(holding.away) - first)
             del self._offers[session]
@@ -90,9 +90,14 @@ class Claims:
 
     def _clean(self, holding: holdings.Holding) -> list[spare.Away]:
         """Its copies that could be given up."""
-        if holding.outs or holding.ins:
+        if holding.is_copying:
             return []
         return [away for away in holding.away[len(holding.attended) :] if away is not None]
+
+
+def _is_alone(away: spare.Away) -> bool:
+    """True when nobody shares it: its slot is free once it is given up."""
+    return away.tier.slots.owner_count(away.slot) == 1
 
 
 def _staying(aways: Iterable[spare.Away]) -> int:

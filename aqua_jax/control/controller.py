@@ -155,6 +155,10 @@ class Controller:
         self._admission.walk(slice_, now, displace=True)
         self._shedder.shed(slice_)
         plans = self._shaper.plan(slice_)
+        if slice_.waits and not plans:  # whoever it is that computes cannot run
+            slice_.patient = False
+            self._admission.walk(slice_, now, displace=True)
+            plans = self._shaper.plan(slice_)
         self._copy_early(slice_)
         batch = None
         if plans:
@@ -205,7 +209,7 @@ class Controller:
         """Takes in a completed slice. Dispatches are observed in order."""
         self.memory.complete_dispatch(dispatch)
         flying, overrun_tokens = self._flying.pop(dispatch), 0
-        emissions = []
+        emissions, shares = [], self.memory.sharing.is_on
         for outcome in outcomes:
             id, tokens, finished, prefill_units, step_units, overrun = outcome
             session, epoch, _ = flying[id]
@@ -225,6 +229,8 @@ class Controller:
                     session.first_emitted_at = now
                 session.emitted.extend(tokens)
                 session.fragile = False
+            if shares and epoch == session.epoch:
+                self.memory.sharing.register(session, session.cached)
             if finished:
                 self.end(session, finished, now)
             elif session.state is _LEAVING:
@@ -271,6 +277,7 @@ class Controller:
 
     def lose_all(self, now: float) -> None:
         """Pool and arenas were rebuilt: every session that had state recomputes."""
+        self.memory.sharing.index.void()
         for dispatch in sorted(self._flying):
             for session, _, _ in self._flying.pop(dispatch).values():
                 session.flights = 0
@@ -283,7 +290,7 @@ class Controller:
 
     def check_integrity(self) -> None:
         """Lanes, queue, states and memory agree. Raises InternalError with the first violation."""
-        self.memory.check_integrity()
+        self.memory.check_integrity(list(self.sessions.values()))
         self._stage.check_integrity()
 
     # -- helpers, in call order --------------------------------------------------------------
@@ -336,4 +343,7 @@ class Controller:
                     session.fresh = False
             session.planned_cached += prefill + steps
             session.planned_known += steps
+            if prefill:
+                self.counters.prefill_tokens += prefill
+                self.memory.sharing.register(session, session.planned_cached)
         self._stage.reorder()

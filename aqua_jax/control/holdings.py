@@ -43,6 +43,8 @@ class Holding:
     if it has one. shed_to: pages before this one are to be shed once their copies are made.
     outs, ins: tickets of copies in flight. moves: of a page under way to another slot, by its
     number, the copy there. left: slots that attended pages have left and slices may still read.
+    waits: targets of others' copies in flight that it shares. indexed: its first pages that
+    the prefix index was told of.
     """
 
     device: list[int] = dataclasses.field(default_factory=list)
@@ -53,6 +55,13 @@ class Holding:
     ins: set[int] = dataclasses.field(default_factory=set)
     moves: dict[int, spare.Away] = dataclasses.field(default_factory=dict)
     left: list[spare.Away] = dataclasses.field(default_factory=list)
+    waits: set[types.Place] = dataclasses.field(default_factory=set)
+    indexed: int = 0
+
+    @property
+    def is_copying(self) -> bool:
+        """True while copies of its pages are in flight, its own or shared ones."""
+        return bool(self.outs or self.ins or self.waits)
 
     @property
     def leaving(self) -> int:
@@ -128,7 +137,8 @@ class Holding:
                     f"session {session} attends page {index} where it has no copy"
                 )
         for index in self.moves:
-            if self.away[index] is None or (self.is_on_device(index) and not self.ins):
+            on_device = self.is_on_device(index) and not (self.ins or self.waits)
+            if self.away[index] is None or on_device:
                 raise errors.InternalError(
                     f"session {session} moves page {index} to another slot, though it is on the"
                     " device or has none"

@@ -5,17 +5,25 @@ page holds, where sessions stand, tiers. The same class keeps the pages of a
 device pool and the slots of an arena.
 
 Invariant 1. A page carries
-    owners      sessions or the prefix index, counted;
+    owners      sessions, counted;
     readers     tickets of copies out of it;
     writer      the ticket of the one copy into it, if any;
     dispatches  in flight that may read or write it.
 It is FREE when all four are empty, and only FREE pages are acquired.
 
     FREE --acquire--> OWNED --release--> PENDING --last ticket, last dispatch--> FREE
-      |                                     |
-      |                                     | the same, of a page called back
+      |                 ^                |  |
+      |                 +----- share ----+  | the same, of a page called back
       |<------ restore -- RETIRED <---------+
       +-- retire, call_back --^
+
+The prefix index may name an owned page (`keep`). Such a page can be owned again
+though nobody owns it, until it is wanted for something else:
+
+    PENDING --last ticket, last dispatch, of a page that is kept--> CACHED --share--> OWNED
+    CACHED --acquire, retire, call_back, the least recently used first; forget--> FREE
+
+So CACHED pages are as good as FREE for whoever counts, and are counted as such.
 
 A RETIRED page is gone from the pool until it is restored: lent to somebody, or
 given back to whom it belongs. One that is called back while it is in use goes
@@ -37,7 +45,8 @@ behind those it has, so that what moves together lies together.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import itertools
+from collections.abc import Callable, Iterable, Sequence
 
 from aqua_jax.control import errors, runs, types
 
@@ -69,6 +78,8 @@ class PagePool:
         self._is_free = [False] * reserved + [True] * (pages - reserved)
         self._called: dict[int, None] = {}  # pages in use that retire instead of turning FREE
         self._retired: dict[int, None] = {}
+        self._kept: dict[int, Callable[[], None]] = {}  # named by the index: called when evicted
+        self._cached: dict[int, None] = {}  # those of them that nobody uses, least recent first
         self._reads: dict[int, tuple[int, ...]] = {}
         self._writes: dict[int, tuple[int, ...]] = {}
         self._waiting: dict[int, list[int]] = {}  # dispatch in flight -> pages without an owner
@@ -85,8 +96,13 @@ class PagePool:
 
     @property
     def free_count(self) -> int:
-        """FREE pages: can be acquired now."""
-        return self._free.count
+        """FREE pages and CACHED ones: can be acquired now."""
+        return self._free.count + len(self._cached)
+
+    @property
+    def cached_count(self) -> int:
+        """CACHED pages."""
+        return len(self._cached)
 
     @property
     def retired_count(self) -> int:
@@ -101,27 +117,29 @@ class PagePool:
     @property
     def used_count(self) -> int:
         """Pages that are owned or PENDING."""
-        return self.capacity - self._free.count
+        return self.capacity - self.free_count
 
     @property
     def pending_count(self) -> int:
-        """Pages without an owner that turn FREE, or retire, once nothing touches them."""
-        return self.capacity - self._free.count - self._owned_count
+        """Pages without an owner that turn FREE or CACHED, or retire, once nothing touches them."""
+        return self.capacity - self.free_count - self._owned_count
 
     def place(self, page: int) -> types.Place:
         """Where the page is, for a move."""
         return types.Place(self.space, page, self.generation)
 
     def acquire(self, owner: int, count: int, *, after: int = -1) -> list[int]:
-        """FREE -> OWNED for `count` pages, in runs as long as there are.
+        """FREE -> OWNED for `count` pages, in runs as long as there are; CACHED ones if need be.
 
         after: a page that they should follow; -1: none. Raises InternalError when fewer are FREE.
         """
         if count > self._free.count:
-            raise errors.InternalError(
-                f"acquire({count}) with {self._free.count} FREE pages in space {self.space}:"
-                " check free_count first"
-            )
+            if count > self.free_count:
+                raise errors.InternalError(
+                    f"acquire({count}) with {self.free_count} FREE pages in space {self.space}:"
+                    " check free_count first"
+                )
+            self._evict(count - self._free.count)
         taken = self._free.take(count, after=after)
         is_free, owners = self._is_free, self._owners
         for page in taken:
@@ -131,13 +149,35 @@ class PagePool:
         return taken
 
     def share(self, pages: Iterable[int], owner: int) -> None:
-        """Adds an owner (or one more count of it) to pages that are owned."""
+        """Adds an owner (or one more count of it) to pages that are owned or kept."""
         for page in pages:
             if not self._owners[page]:
-                raise errors.InternalError(
-                    f"page {page} of space {self.space} has no owner to share with"
-                )
+                if page not in self._kept:
+                    raise errors.InternalError(
+                        f"page {page} of space {self.space} has no owner to share with"
+                    )
+                self._cached.pop(page, None)
+                self._owned_count += 1
             self._owners[page][owner] = self._owners[page].get(owner, 0) + 1
+
+    def keep(self, page: int, on_evict: Callable[[], None]) -> None:
+        """An owned page turns CACHED, not FREE, when nothing touches it.
+
+        on_evict: called when its content is given up for others, and only then.
+        """
+        if not self._owners[page] or page in self._kept:
+            raise errors.InternalError(
+                f"page {page} of space {self.space} is to be kept: owners"
+                f" {sorted(self._owners[page])}, kept={page in self._kept}"
+            )
+        self._kept[page] = on_evict
+
+    def forget(self, page: int) -> None:
+        """The page is kept no more: CACHED -> FREE, in other states nothing else changes."""
+        del self._kept[page]
+        if page in self._cached:
+            del self._cached[page]
+            self._set_free(page)
 
     def release(self, pages: Iterable[int], owner: int, last_dispatch: int = 0) -> None:
         """Drops one count of `owner`. OWNED -> PENDING -> FREE once nothing touches the page.
@@ -172,10 +212,10 @@ class PagePool:
     def begin_read(self, pages: Sequence[int], ticket: int) -> None:
         """A copy out of `pages` was submitted: they stay as they are until `end_copy(ticket)`."""
         for page in pages:
-            if self._is_free[page] or page in self._retired:
+            if self._is_free[page] or page in self._retired or page in self._cached:
                 raise errors.InternalError(
                     f"copy {ticket} reads FREE page {page} of space {self.space}"
-                    f" (retired={page in self._retired})"
+                    f" (retired={page in self._retired}, cached={page in self._cached})"
                 )
             if self._writer[page]:
                 raise errors.InternalError(
@@ -188,7 +228,7 @@ class PagePool:
     def begin_write(self, pages: Sequence[int], ticket: int) -> None:
         """A copy into `pages` was submitted: nothing else touches them until `end_copy(ticket)`."""
         for page in pages:
-            free = self._is_free[page] or page in self._retired
+            free = self._is_free[page] or page in self._retired or page in self._cached
             if free or self._writer[page] or self._readers[page]:
                 raise errors.InternalError(
                     f"copy {ticket} writes page {page} of space {self.space}: free={free},"
@@ -216,9 +256,11 @@ class PagePool:
     def retire(self, count: int) -> list[int]:
         """FREE -> RETIRED for the highest `count` FREE pages, or all there are; returns them.
 
+        CACHED ones turn FREE for it where too few are.
         The highest: pages are handed out from the low end of their run, so these lie together,
         and what stays does too.
         """
+        self._evict(count - self._free.count)
         chosen = self._free.highest(count)
         self.call_back(chosen)
         return chosen
@@ -229,6 +271,8 @@ class PagePool:
         for page in pages:
             if page in self._retired or page in self._called or page < self.reserved:
                 raise errors.InternalError(f"page {page} of space {self.space} is not in the pool")
+            if page in self._cached:
+                self._evict_page(page)
             if self._is_free[page]:
                 self._is_free[page] = False
                 self._retired[page] = None
@@ -253,7 +297,23 @@ class PagePool:
 
     def is_free(self, page: int) -> bool:
         """True when the page can be acquired."""
-        return self._is_free[page]
+        return self._is_free[page] or page in self._cached
+
+    def is_cached(self, page: int) -> bool:
+        """True when nobody uses the page and the index names it."""
+        return page in self._cached
+
+    def is_kept(self, page: int) -> bool:
+        """True when the index names the page."""
+        return page in self._kept
+
+    def owners(self, page: int) -> Sequence[int]:
+        """The sessions that own the page."""
+        return tuple(self._owners[page])
+
+    def owner_count(self, page: int) -> int:
+        """How many sessions own the page."""
+        return len(self._owners[page])
 
     def is_called(self, page: int) -> bool:
         """True when the page is in use and retires next."""
@@ -286,13 +346,18 @@ class PagePool:
                 raise errors.InternalError(
                     f"page {page} of space {self.space} is called back, idle and not RETIRED"
                 )
-            if idle != (self._is_free[page] or page in self._retired):
+            cached, kept = page in self._cached, page in self._kept
+            if idle != (self._is_free[page] or page in self._retired or cached):
                 raise errors.InternalError(
                     f"page {page} of space {self.space}: free={self._is_free[page]},"
-                    f" retired={page in self._retired} but owners"
+                    f" retired={page in self._retired}, cached={cached} but owners"
                     f" {self._owners[page]}, readers {self._readers[page]},"
                     f" writer {self._writer[page]},"
                     f" busy until {self._busy_until[page]} of {self.completed_dispatch}"
+                )
+            if cached != (idle and kept):
+                raise errors.InternalError(
+                    f"page {page} of space {self.space}: cached={cached}, kept={kept}, idle={idle}"
                 )
             if self._writer[page] and self._readers[page]:
                 raise errors.InternalError(
@@ -308,9 +373,10 @@ class PagePool:
         )
 
     def _free_if_idle(self, pages: Iterable[int]) -> None:
-        """PENDING -> FREE or RETIRED for those of `pages` that nothing touches, run by run."""
+        """PENDING -> FREE, CACHED or RETIRED for those that nothing touches, run by run."""
         first, last = 0, -1
-        is_free, retired, called = self._is_free, self._retired, self._called
+        is_free, retired, called, kept = self._is_free, self._retired, self._called, self._kept
+        cached: list[int] = []
         for page in pages:
             if is_free[page] or page in retired:
                 continue
@@ -322,6 +388,11 @@ class PagePool:
             if page in called:
                 del called[page]
                 retired[page] = None
+                if page in kept:
+                    kept.pop(page)()
+                continue
+            if page in kept:
+                cached.append(page)
                 continue
             is_free[page] = True
             if page != last + 1:
@@ -331,3 +402,22 @@ class PagePool:
             last = page
         if last >= first:
             self._free.give(first, last)
+        for page in reversed(cached):  # of a session's pages the last go first: no gap before them
+            self._cached.pop(page, None)
+            self._cached[page] = None
+
+    def _evict(self, count: int) -> None:
+        """CACHED -> FREE for the `count` least recently used, or all there are."""
+        for page in list(itertools.islice(self._cached, max(0, count))):
+            self._evict_page(page)
+
+    def _evict_page(self, page: int) -> None:
+        """CACHED -> FREE; the index is told."""
+        on_evict = self._kept.pop(page)
+        del self._cached[page]
+        self._set_free(page)
+        on_evict()
+
+    def _set_free(self, page: int) -> None:
+        self._is_free[page] = True
+        self._free.give(page, page)

@@ -17,6 +17,9 @@ session may arrive from there, or have it attended there by slices. A page that
 has arrived on the device needs its new home no more. If the copy fails, it is
 tried again, elsewhere if there is an elsewhere.
 
+A copy may be several sessions' (`sharing.py`): then each is a tenant of the slot.
+The first moves, the others take what it has moved.
+
 Invariant 6. A page remembers the copy that it waits for, by identity. Whatever
 completes for another, made before a slot was given up or its lender was lost,
 changes nothing.
@@ -28,7 +31,7 @@ import collections
 import enum
 from typing import NamedTuple
 
-from aqua_jax.control import claims, copying, holdings, spare, types
+from aqua_jax.control import claims, copying, holdings, prefixes, spare, types
 
 _LOOKS_A_PAGE = 4  # tenants looked at in one plan, for each page that it may move
 _MOVE_COST, _GIVE_UP_COST = 16, 1  # of emptying a slot, when units to call back are compared
@@ -45,15 +48,26 @@ class _Tenant(NamedTuple):
 class _Fate(enum.Enum):
     GONE = "gone"  # it is not there any more
     WAITS = "waits"  # for a copy under way
+    MOVED = "moved"  # somebody who shares it has moved it already
     SPARE = "spare"  # on the device too
     MOVES = "moves"  # nowhere else
+
+
+_LEFT = (_Fate.GONE, _Fate.MOVED)
 
 
 class Relocation:
     """Empties slots that are called back. `by_session` is the residency's, and stays its own."""
 
-    def __init__(self, by_session: dict[int, holdings.Holding], claimants: claims.Claims) -> None:
+    def __init__(
+        self,
+        by_session: dict[int, holdings.Holding],
+        claimants: claims.Claims,
+        index: prefixes.Index,
+    ) -> None:
         self._holdings = by_session
+        self._index = index
+        self._moved: dict[spare.Away, spare.Away] = {}  # of shared copies: the new home
         self._claims = claimants
         self._slots = claimants.slots
         self._tenants: dict[spare.Tier, collections.deque[_Tenant]] = {}
@@ -71,10 +85,11 @@ class Relocation:
         """
         tier = self._slots.of(space)
         tenants = self._find_tenants(tier)
-        slots = _cheapest(tier, count, {slot: self._cost(t) for slot, t in tenants.items()})
+        costs = {slot: sum(map(self._cost, of_slot)) for slot, of_slot in tenants.items()}
+        slots = _cheapest(tier, count, costs)
         tier.slots.call_back(slots)
         queue = self._tenants.setdefault(tier, collections.deque())
-        queue.extend(tenants[slot] for slot in slots if slot in tenants)
+        queue.extend(tenant for slot in slots for tenant in tenants.get(slot, ()))
         return len(slots)
 
     def give_back(self, space: int, count: int) -> int:
@@ -91,6 +106,7 @@ class Relocation:
         Looks at a bounded number of them. The copies must be begun before anything else changes.
         """
         moves: list[tuple[_Tenant, spare.Away]] = []
+        moving: set[spare.Away] = set()
         looks_left = _LOOKS_A_PAGE * pages_max
         for tier, tenants in list(self._tenants.items()):
             self._let_stay(tier, tenants)
@@ -101,17 +117,22 @@ class Relocation:
                 fate = self._fate(tenant)
                 if fate is _Fate.SPARE:
                     self._give_up_spare(tenant)
-                if fate in (_Fate.SPARE, _Fate.GONE):
+                if fate is _Fate.MOVED:
+                    self._follow(tenant)
+                if fate in (_Fate.SPARE, _Fate.MOVED, _Fate.GONE):
                     self._failed.pop(tenant.away, None)
                     continue
                 tenants.append(tenant)
-                if fate is _Fate.MOVES and len(moves) < pages_max:
+                if fate is _Fate.MOVES and tenant.away not in moving and len(moves) < pages_max:
                     home = self._find_home(tenant)
                     if home is None:
                         break
                     moves.append((tenant, home))
+                    moving.add(tenant.away)
             if not tenants:
                 del self._tenants[tier]
+        if not self._tenants:
+            self._moved.clear()
         return _copies(moves)
 
     def homeless(self) -> list[int]:
@@ -134,6 +155,9 @@ class Relocation:
                 self._slots.give_up(part.session, [holding.moves.pop(index)])
                 continue
             former = holding.move(index)
+            if former.tier.slots.owner_count(former.slot) > 1:
+                self._moved[former] = home
+            self._index.moved(former, home)
             if index < len(holding.attended):
                 holding.left.append(former)  # slices in flight may read it
             else:
@@ -153,13 +177,15 @@ class Relocation:
         as failed, and the space is known until they have.
         """
         tier = self._slots.void(space)
+        self._index.void_space(tier)
         self._tenants.pop(tier, None)
         lost = []
         for session, holding in self._holdings.items():
             for index in [i for i, home in holding.moves.items() if home.tier is tier]:
                 self._slots.give_up(session, [holding.moves.pop(index)])
             gone = [i for i, away in enumerate(holding.away) if away and away.tier is tier]
-            if gone and (holding.ins or not all(map(holding.is_on_device, gone))):
+            arriving = holding.ins or holding.waits
+            if gone and (arriving or not all(map(holding.is_on_device, gone))):
                 lost.append(session)
                 continue
             self._claims.give_up(session, [holding.away[index] for index in gone])
@@ -169,13 +195,13 @@ class Relocation:
 
     # -- helpers, in call order --------------------------------------------------------------
 
-    def _find_tenants(self, tier: spare.Tier) -> dict[int, _Tenant]:
-        """By slot: what is in the tier or under way to it."""
-        found: dict[int, _Tenant] = {}
+    def _find_tenants(self, tier: spare.Tier) -> dict[int, list[_Tenant]]:
+        """By slot: what is in the tier or under way to it, for each session that has it."""
+        found: dict[int, list[_Tenant]] = {}
         for session, holding in self._holdings.items():
             for index, away in (*enumerate(holding.away), *holding.moves.items()):
                 if away is not None and away.tier is tier:
-                    found[away.slot] = _Tenant(session, index, away)
+                    found.setdefault(away.slot, []).append(_Tenant(session, index, away))
         return found
 
     def _cost(self, tenant: _Tenant) -> int:
@@ -193,9 +219,27 @@ class Relocation:
         if home is not None or away.in_flight:
             return _Fate.WAITS
         if not holding.is_on_device(index):
-            return _Fate.MOVES
+            return self._fate_of_shared(away)
         # Not what is being read, nor what is about to be attended here.
-        return _Fate.WAITS if holding.ins or index < holding.shed_to else _Fate.SPARE
+        is_wanted = holding.ins or holding.waits or index < holding.shed_to
+        return _Fate.WAITS if is_wanted else _Fate.SPARE
+
+    def _fate_of_shared(self, away: spare.Away) -> _Fate:
+        """Of a page that is nowhere else, as far as its session knows."""
+        home = self._moved.get(away)
+        if home is not None and self._index.has(home):
+            return _Fate.MOVED
+        slots = away.tier.slots
+        is_shared = slots.owner_count(away.slot) > 1
+        return _Fate.WAITS if is_shared and slots.is_copying(away.slot) else _Fate.MOVES
+
+    def _follow(self, tenant: _Tenant) -> None:
+        """Its page is in its new home already."""
+        session, index, away = tenant
+        home = self._moved[away]
+        home.tier.slots.share((home.slot,), session)
+        self._holdings[session].away[index] = home
+        self._slots.give_up(session, [away])
 
     def _let_stay(self, tier: spare.Tier, tenants: collections.deque[_Tenant]) -> None:
         """Slots that turned FREE meanwhile retire in the place of called ones: less to copy.
@@ -205,15 +249,17 @@ class Relocation:
         free = min(tier.slots.free_count, len(tenants)) if tier.unit_slots == 1 else 0
         if not free:
             return
-        staying: list[int] = []
+        staying: dict[int, None] = {}
         for _ in range(len(tenants)):
             tenant = tenants.popleft()
+            if tenant.away.slot in staying:  # another one of it
+                continue
             holding = self._holdings.get(tenant.session)
             is_moving = holding is not None and tenant.page in holding.moves
-            if len(staying) == free or is_moving or self._fate(tenant) is _Fate.GONE:
+            if len(staying) == free or is_moving or self._fate(tenant) in _LEFT:
                 tenants.append(tenant)
             else:
-                staying.append(tenant.away.slot)
+                staying[tenant.away.slot] = None
         tier.slots.restore(staying)
         tier.slots.retire(len(staying))
 

@@ -22,7 +22,7 @@ from __future__ import annotations
 import bisect
 import dataclasses
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 from aqua_jax.control import (
     claims,
@@ -32,11 +32,10 @@ from aqua_jax.control import (
     pages,
     planning,
     relocation,
+    sharing,
     spare,
     types,
 )
-
-PagesNeeded = Callable[[types.Request, int], int]
 
 
 class Residency:
@@ -47,11 +46,16 @@ class Residency:
         device: pages.PagePool,
         tiers: Sequence[spare.Tier],
         *,
-        pages_needed: PagesNeeded,
+        pages_needed: sharing.PagesNeeded,
         units_in_page: planning.UnitsInPage,
         attends_away: bool = False,
+        page_keys: sharing.PageKeys | None = None,
     ) -> None:
-        """attends_away: slices can read full pages in the tiers' slots, without paging in."""
+        """attends_away: slices can read full pages in the tiers' slots, without paging in.
+
+        page_keys: of a session, first and end, content addresses of its full pages, by which
+        they are shared; None: none is.
+        """
         self.device = device
         self.slots = spare.Slots(tiers)
         self.attends_away = attends_away
@@ -61,7 +65,8 @@ class Residency:
         self._holdings: dict[int, holdings.Holding] = {}
         self._copies = copying.InFlight(device, self.slots)
         self._claims = claims.Claims(self.slots)
-        self.relocation = relocation.Relocation(self._holdings, self._claims)
+        self.sharing = sharing.Sharing(device, self._holdings, pages_needed, page_keys)
+        self.relocation = relocation.Relocation(self._holdings, self._claims, self.sharing.index)
 
     @property
     def tiers(self) -> tuple[spare.Tier, ...]:
@@ -127,6 +132,37 @@ class Residency:
             return 0
         return len(holding.away) if holding.device else len(holding.attended)
 
+    def at_hand(self, session: types.Session) -> int:
+        """Pages of its table for which it takes no FREE page if it joins now."""
+        if session.state is types.State.WAITING:
+            match = self.sharing.match(session)
+            return match.pages - match.taken
+        holding = self._holdings.get(session.id)
+        if holding is None or holding.device or not self.sharing.is_on:
+            return self.covered(session)
+        return len(holding.attended) + self.sharing.at_hand(session, holding)
+
+    def gives_up(self, session: types.Session, dropped: dict[int, int]) -> int:
+        """Device pages that nobody has when it gives up its own. See `Sharing.gives_up`."""
+        if session.id not in self._holdings or not self.sharing.is_on:
+            return self.held(session)
+        return self.sharing.gives_up(session.id, dropped)
+
+    def begin_with(self, session: types.Session, count: int) -> list[copying.Copy]:
+        """A session without state takes `count` FREE pages, behind those that it can reuse.
+
+        What it reuses counts as cached. Returns the copies that it must wait for.
+        """
+        copies: list[copying.Copy] = []
+        match = self.sharing.match(session)
+        if match.pages:
+            missing = self.sharing.begin(session, match)
+            holding = self._holdings[session.id]
+            session.room = match.units
+            copies = self._planner.into(session, holding, missing)
+        self.grow(session, match.pages + count - match.taken)
+        return copies
+
     def grow(self, session: types.Session, count: int) -> None:
         """Extends its table to `count` pages. Raises InternalError when too few are FREE."""
         holding = self._holdings.get(session.id)
@@ -157,12 +193,15 @@ class Residency:
         and the dispatch have completed.
         """
         holding = self._holdings[session.id]
+        if self.sharing.is_on:
+            self.sharing.attach(session, holding)
         on_device = range(len(holding.attended), len(holding.away))
         dirty = self._planner.dirty(session, holding, on_device, units)
         if not self._claims.take(session.id, holding, dirty):
             return None
         self._claims.withdraw(session.id)
         copies = self._planner.out(session, holding, dirty, units)
+        self.sharing.note_copies(session, holding, dirty)
         first, leaving = len(holding.attended), set(dirty)
         clean = [page for i, page in enumerate(holding.device, first) if i not in leaving]
         holding.device, holding.shed_to, session.room = [], first, 0
@@ -180,7 +219,10 @@ class Residency:
     def slots_wanted(self, session: types.Session, *, units: int) -> int:
         """Slots that leaving would need beyond those it has."""
         holding = self._holdings[session.id]
-        return holding.away[: self.pages_for(session, units)].count(None)
+        wanted = holding.away[: self.pages_for(session, units)].count(None)
+        if wanted and self.sharing.is_on:
+            wanted -= self.sharing.slots_spared(session, holding)
+        return wanted
 
     @property
     def slots_free(self) -> int:
@@ -196,10 +238,13 @@ class Residency:
         most = min(pages_max, self.slots_free)
         only_here = (index for index, away in enumerate(holding.away) if away is None)
         all_full = (index for index in only_here if self._planner.is_full(session, index))
-        full = list(itertools.islice(all_full, most))
+        not_copied = (i for i in all_full if not self.sharing.is_copied(session, i))
+        full = list(itertools.islice(not_copied, most))
         if not full or not self._claims.take(session.id, holding, full):
             return []
-        return self._planner.out(session, holding, full, session.cached)
+        copies = self._planner.out(session, holding, full, session.cached)
+        self.sharing.note_copies(session, holding, full)
+        return copies
 
     # -- coming back -------------------------------------------------------------------------
 
@@ -209,17 +254,18 @@ class Residency:
         Their pages must be FREE (checked).
         """
         holding = self._holdings[session.id]
-        first, count = len(holding.attended), len(holding.away)
         if holding.device or None in holding.away:
             raise errors.InternalError(f"session {session.id} is not wholly away")
-        session.room = self.most_units(session, count)
-        holding.device = self.device.acquire(session.id, count - first)
-        return self._planner.into(session, holding, range(first, count))
+        session.room = self.most_units(session, len(holding.away))
+        missing = self.sharing.land(session, holding)
+        if not (missing or holding.waits):  # others have all of it on the device
+            self.relocation.stay(session.id, holding)
+        return self._planner.into(session, holding, missing)
 
     def is_arriving(self, session: types.Session) -> bool:
-        """True while a copy into its pages is in flight."""
+        """True while a copy into its pages, or into one that it shares, is in flight."""
         holding = self._holdings.get(session.id)
-        return bool(holding and holding.ins)
+        return bool(holding and (holding.ins or holding.waits))
 
     # -- long sessions -----------------------------------------------------------------------
 
@@ -294,6 +340,7 @@ class Residency:
         if holding is None:
             return
         self._claims.withdraw(session.id)
+        self.sharing.drop(session.id, holding)
         self.device.release(holding.device, session.id, last_dispatch)
         read_until = last_dispatch if holding.attended else 0
         self._claims.give_up(session.id, holding.away, read_until)
@@ -323,32 +370,39 @@ class Residency:
         ok = ok and all(self._is_there(place) for place in copy.moves[0][:2])
         if ok:
             self._moved.add(copy)
+        waited = self.sharing.finish(copy, ok=ok)
         arrived = []
         for part in copy.parts:
             holding = self._holdings.get(part.session)
             if holding is not None:
                 arrived += self._finish(copy.direction, ticket, part, holding, ok)
+        for id in waited:
+            self._settle(id, self._holdings[id])
+            arrived.append(copying.Arrived(id, copy.direction, ok))
         return arrived
 
     def is_whole_away(self, session: types.Session) -> bool:
         """True when every page has a finished copy off the device."""
         holding = self._holdings.get(session.id)
-        return bool(holding and not holding.outs and holding.away and None not in holding.away)
+        if holding is None or holding.outs or holding.waits:
+            return False
+        return bool(holding.away) and None not in holding.away
 
-    def check_integrity(self) -> None:
-        """Pools, tables and copies agree. Raises InternalError with the first violation."""
+    def check_integrity(self, sessions: Sequence[types.Session] = ()) -> None:
+        """Pools, tables of `sessions` and copies agree. Raises InternalError, the first it finds."""
         pools = {pool.space: pool for pool in (self.device, *self.slots.pools())}
         for pool in pools.values():
             pool.check_integrity()
-        seen: set[types.Place] = set()
+        self.sharing.check_integrity(sessions)
         for session, holding in self._holdings.items():
             holding.check(session)
+            seen: set[types.Place] = set()
             places = [self.device.place(page) for page in holding.device]
             places += [away.place for away in holding.aways()]
             for place in places:
-                if place in seen or pools[place.space].is_free(place.index):
+                if place in seen or session not in pools[place.space].owners(place.index):
                     raise errors.InternalError(
-                        f"session {session} holds {place}, which is free or held twice"
+                        f"session {session} holds {place}, which is not its own or held twice"
                     )
                 seen.add(place)
             for ticket in holding.outs | holding.ins:
@@ -388,9 +442,17 @@ class Residency:
             ok = self._note_copied_out(part, holding, ok)
         elif ok:
             self._note_copied_in(part, holding)
-        if holding.device:  # not before: a slot that a planned copy uses is not to be given up
-            self._claims.offer(part.session, holding)
+        self._settle(part.session, holding)
         return [copying.Arrived(part.session, direction, ok)]
+
+    def _settle(self, session: int, holding: holdings.Holding) -> None:
+        """A copy that it waited for has completed."""
+        if not holding.device:
+            return
+        if not (holding.ins or holding.waits):
+            self.relocation.stay(session, holding)
+        # Not before: a slot that a planned copy uses is not to be given up.
+        self._claims.offer(session, holding)
 
     def _note_copied_out(self, part: copying.Part, holding: holdings.Holding, ok: bool) -> bool:
         """False when a page that waits for this copy has none now."""
@@ -410,5 +472,3 @@ class Residency:
     def _note_copied_in(self, part: copying.Part, holding: holdings.Holding) -> None:
         for index in part.indices:
             holding.copy_of(index).used = True
-        if not holding.ins:
-            self.relocation.stay(part.session, holding)

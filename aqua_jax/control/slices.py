@@ -58,8 +58,9 @@ class Slice:
     rows to prefill; some may have given it up since. joined: WAITING sessions let
     in just now. spent: running sessions whose quantum is used, in order, once
     somebody asked. shed: pages that long sessions are to shed, which count as incoming;
-    the copies are planned once it is known who stays. copies: to be submitted before it
-    is dispatched.
+    the copies are planned once it is known who stays. dropped: pages that several sessions
+    share: how many of them give them up. patient: who finds that another computes the page that
+    it needs next waits for that; waits: somebody does. copies: to be submitted before it is dispatched.
     """
 
     available: int = 0
@@ -68,6 +69,9 @@ class Slice:
     joined: set[int] = dataclasses.field(default_factory=set)
     spent: list[types.Session] | None = None
     shed: dict[types.Session, int] = dataclasses.field(default_factory=dict)
+    dropped: dict[int, int] = dataclasses.field(default_factory=dict)
+    patient: bool = True
+    waits: bool = False
     copies: list[copying.Copy] = dataclasses.field(default_factory=list)
 
 

@@ -15,6 +15,8 @@ The state of a session, each transition beside the function that makes it:
        |        v                  |
        +------ AWAY ------join-----+            any ---end--> ENDED
 
+A WAITING session that reuses pages which are away joins as ARRIVING.
+
 Who waits for the device (WAITING, AWAY, PAUSED) is in the queue, in the
 policy's order, unless its client does not read (`parked`).
 """
@@ -42,6 +44,9 @@ class Counters:
     copy_errors: int = 0
     homes_lost: int = 0  # sessions that recompute because their pages had no home any more
     decisions: int = 0
+    prefix_query_tokens: int = 0  # known units of sessions without state that joined
+    prefix_hit_tokens: int = 0  # those of them whose pages were there
+    prefill_tokens: int = 0  # computed by prefill programs
 
 
 class Stage:
@@ -115,7 +120,10 @@ class Stage:
         self.queue.add(session)
 
     def join(self, session: types.Session, pages: int, now: float) -> list[copying.Copy]:
-        """WAITING, PAUSED -> RUNNING with `pages` pages; AWAY -> ARRIVING, by copies returned."""
+        """WAITING, PAUSED -> RUNNING with `pages` FREE pages; -> ARRIVING, by copies returned.
+
+        AWAY arrives, and WAITING where it reuses pages that are away.
+        """
         self.leave_queue(session)
         self.paused.pop(session.id, None)
         session.lane = heapq.heappop(self._free_lanes)
@@ -128,11 +136,14 @@ class Stage:
             copies = self.memory.arrive(session)
             session.state = types.State.ARRIVING
             self.log.add(now, "arrive", session.id, self.memory.held(session))
-            if not copies:  # every page is attended away
+            if not (copies or self.memory.is_arriving(session)):  # all are attended or shared
                 self.arrived(session)
             return copies
         if session.state is types.State.WAITING:
-            self.memory.grow(session, pages)
+            copies = self._begin(session, pages, now)
+            if self.memory.is_arriving(session) or copies:
+                session.state = types.State.ARRIVING
+                return copies
         self._run(session)
         self.log.add(now, "join", session.id)
         return []
@@ -238,6 +249,17 @@ class Stage:
             raise errors.InternalError("the order of the running is not that of the policy")
         for session in self.sessions.values():
             _check(session, in_queue=session in self.queue, running=self.running)
+
+    def _begin(self, session: types.Session, pages: int, now: float) -> list[copying.Copy]:
+        """One without state takes `pages` FREE pages, and what can be reused."""
+        copies = self.memory.begin_with(session, pages)
+        if self.memory.sharing.is_on:
+            self.counters.prefix_query_tokens += session.known
+            self.counters.prefix_hit_tokens += session.cached
+            session.reuse_waits = 0
+            if session.cached:
+                self.log.add(now, "reuse", session.id, session.cached)
+        return copies
 
     def _run(self, session: types.Session) -> None:
         session.state = types.State.RUNNING

@@ -83,6 +83,8 @@ class Request:
     prompt_units: units known at the start (prompt tokens), at least 1.
     steps_max: units to emit at most, at least 1.
     deadline_seconds: give up this long after submission; None: never.
+    cache_salt: state is reused only among requests of one salt, so that nobody learns from the
+      time of an answer what others have asked; None: the tenant's name.
     payload: the runner's own part (token ids, sampling); opaque to the engine.
     """
 
@@ -90,6 +92,7 @@ class Request:
     steps_max: int
     kind: str = "text"
     tenant: str = ""
+    cache_salt: str | None = None
     weight: float = 1.0
     deadline_seconds: float | None = None
     payload: Any = None
@@ -142,10 +145,18 @@ class Session:
     parked: bool = False  # its client does not read: not to be scheduled
     reason: str = ""  # why it ended: stop, length, abort, deadline, refused, error
     error: BaseException | None = None
+    page_keys: list[int] = dataclasses.field(default_factory=list)  # of its first full pages
+    reuse_waits: int = 0  # decisions in a row that it waited for a page that another computes
     units_end: int = dataclasses.field(init=False)  # units known once it has emitted all it may
 
     def __post_init__(self) -> None:
         self.units_end = self.request.prompt_units + self.request.steps_max
+
+    @property
+    def salt(self) -> str:
+        """With whom it shares state."""
+        salt = self.request.cache_salt
+        return self.request.tenant if salt is None else salt
 
     @property
     def known(self) -> int:

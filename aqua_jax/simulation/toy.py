@@ -164,6 +164,16 @@ class ToyRunner:
         """Units of page `index` that hold data."""
         return max(0, min(units - index * self._memory.page_units, self._memory.page_units))
 
+    def page_keys(self, session: types.Session, first: int, end: int) -> list[int]:
+        """Hashes over salt and tokens up to the end of each full page."""
+        size, known = self._memory.page_units, self._known(session)
+        key = session.page_keys[first - 1] if first else mix(*session.salt.encode())
+        keys = []
+        for page in range(first, end):
+            key = mix(key, *known[page * size : (page + 1) * size])
+            keys.append(key)
+        return keys
+
     def dispatch(self, batch: types.Batch) -> tickets.Ticket:
         """Starts a slice behind those in flight."""
         self._dispatches += 1
@@ -171,7 +181,7 @@ class ToyRunner:
         for plan in batch.lanes:
             self._garble(plan)
         # What the device would read of the host's state, taken now as a real runner packs it.
-        known = {p.session.id: self._known(p) for p in batch.lanes if p.joins or p.prefill}
+        known = {p.session.id: self._known(p.session) for p in batch.lanes if p.joins or p.prefill}
         chunks = -(-batch.prefill_units // self.chunk_units)
         seconds = chunks * self._seconds[0] + batch.steps * self._seconds[1]
         self._busy_until = max(self._busy_until, self._device.now()) + seconds
@@ -206,8 +216,7 @@ class ToyRunner:
         for position in range(plan.first, plan.first + plan.prefill + plan.steps):
             self._write(plan.pages, position, _GARBAGE)
 
-    def _known(self, plan: types.LanePlan) -> list[int]:
-        session = plan.session
+    def _known(self, session: types.Session) -> list[int]:
         return [*session.request.payload.prompt, *session.emitted]
 
     def _run(self, plan: types.LanePlan, known: list[int] | None) -> types.Outcome:

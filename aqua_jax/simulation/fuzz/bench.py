@@ -52,6 +52,7 @@ class Scenario:
     stream_tokens_max: int = 65_536
     page_seconds: float = 1e-4
     attends_away: bool = False
+    prefix_reuse: bool = False
     faults: toy.ToyFaults = dataclasses.field(default_factory=toy.ToyFaults)
     fail_at: frozenset[int] = frozenset()
     clients: tuple[Client, ...] = ()
@@ -159,6 +160,7 @@ def make_controller(scenario: Scenario, runner: toy.ToyRunner) -> controller.Con
         pages_needed=runner.pages_needed,
         units_in_page=runner.units_in_page,
         attends_away=scenario.attends_away,
+        page_keys=runner.page_keys if scenario.prefix_reuse else None,
     )
     settings = controller.ControllerSettings(
         lanes=scenario.lanes,

@@ -25,7 +25,7 @@ _APART = ("vtc", "eevdf", "mlfq", "srpt", "buffered")
 
 def draw(seed: int) -> bench.Scenario:
     """A random scenario of an engine alone: now roomy, now cramped; now calm, now hostile."""
-    scenario = draw_engine(seed)
+    scenario = share_prefixes(draw_engine(seed), draws.Draws(seed, "prefix"))
     last = scenario.clients[-1].arrives_at
     loans = homes.draw(seed, last + 0.1)
     lease = None if loans else leased.draw(seed, last + 0.2)
@@ -35,6 +35,29 @@ def draw(seed: int) -> bench.Scenario:
     if loans:  # little other memory, so that it matters
         scenario = cut_tiers(scenario, rng.between(0, 2))
     return dataclasses.replace(scenario, loans=loans)
+
+
+def share_prefixes(scenario: bench.Scenario, rng: draws.Draws) -> bench.Scenario:
+    """Of half of the scenarios the same with clients whose prompts begin alike, and reuse."""
+    if not rng.chance(0.5):
+        return scenario
+    common = [
+        rng.between(0, 99) for _ in range(max(c.request.prompt_units for c in scenario.clients))
+    ]
+    clients = []
+    for client in scenario.clients:
+        request, prompt = client.request, client.request.payload.prompt
+        shared = rng.one_of([0, rng.between(0, len(prompt)), len(prompt), len(prompt)])
+        payload = dataclasses.replace(request.payload, prompt=(*common[:shared], *prompt[shared:]))
+        request = dataclasses.replace(
+            request, payload=payload, cache_salt=rng.one_of([None, "", "", "salt"])
+        )
+        clients.append(dataclasses.replace(client, request=request))
+        if rng.chance(0.2):  # samples of one prompt
+            clients += [dataclasses.replace(client, request=request, abort_at=None)] * rng.between(
+                1, 3
+            )
+    return dataclasses.replace(scenario, clients=tuple(clients), prefix_reuse=True)
 
 
 def borrow(scenario: bench.Scenario, rng: draws.Draws) -> bench.Scenario:
