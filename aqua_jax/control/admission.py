@@ -20,7 +20,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from aqua_jax.control import queue as queues
 from aqua_jax.control import shedding, slices, stage, types
 
-
 _REUSE_WAITS_MAX = 64  # decisions that one waits for pages that others compute
 
 
@@ -74,7 +73,7 @@ class Admission:
         slice_.incoming = device.pending_count + self._shedder.leaving
         # All that they hold: `leaving` counts none of it.
         slice_.incoming += sum(
-            self._memory.gives_up(session, slice_.dropped) for session in finishing
+            self._memory.sharing.gives_up(session, slice_.dropped) for session in finishing
         )
 
     def may_bring_back(self, slice_: slices.Slice) -> bool:
@@ -105,7 +104,7 @@ class Admission:
                 continue
             if displace and self._waits_for_another(session, slice_):
                 continue
-            need, have = self._pages_to_join(session, rows), self._memory.at_hand(session)
+            need, have = self._pages_to_join(session, rows), self._memory.sharing.at_hand(session)
             if self._stage.has_lane and need <= slice_.available:
                 need = max(need, min(slice_.available, self._pages_for_rows(session, rows) - have))
                 slice_.available -= need
@@ -187,13 +186,12 @@ class Admission:
         key = sharing.next_key(session, sharing.match(session).units)
         if key is None:
             return False
-        for other in self._stage.running.values():
-            if other.prefill_left and not other.long:
-                if sharing.next_key(other, other.planned_cached) == key:
-                    session.reuse_waits += 1
-                    slice_.waits = True
-                    return True
-        return False
+        computing = (s for s in self._stage.running.values() if s.prefill_left and not s.long)
+        if not any(sharing.next_key(s, s.planned_cached) == key for s in computing):
+            return False
+        session.reuse_waits += 1
+        slice_.waits = True
+        return True
 
     def _pages_to_join(self, session: types.Session, rows_left: int) -> int:
         """Pages that must be FREE before the session joins a slice that has rows for it."""
@@ -205,7 +203,7 @@ class Admission:
             wanted = self._pages_for_rows(session, rows)
         else:
             wanted = self._shaper.pages_ahead(session)
-        more = max(0, wanted - self._memory.at_hand(session))
+        more = max(0, wanted - self._memory.sharing.at_hand(session))
         # A long session may want more than there is: it sheds, and grows once it runs.
         return min(more, self._memory.device.capacity - self._memory.held(session))
 
@@ -242,7 +240,7 @@ class Admission:
         units = session.planned_cached + rows
         if session.lane < 0:
             units = min(units + self._memory.sharing.match(session).units, session.planned_known)
-            have = self._memory.at_hand(session)
+            have = self._memory.sharing.at_hand(session)
         else:
             have = self._memory.covered(session)
         need = self._memory.pages_for(session, units) - have
@@ -387,7 +385,7 @@ class Admission:
         """
         if not session.long:
             dropped = slice_.dropped if dropped is None else dropped
-            return self._memory.gives_up(session, dropped)
+            return self._memory.sharing.gives_up(session, dropped)
         held = self._memory.held(session)
         return held - self._memory.leaving(session) - slice_.shed.get(session, 0)
 

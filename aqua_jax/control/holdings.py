@@ -31,7 +31,7 @@ import array
 import dataclasses
 from collections.abc import Iterator, Sequence
 
-from aqua_jax.control import errors, spare, types
+from aqua_jax.control import errors, pages, spare, types
 
 
 @dataclasses.dataclass(slots=True)
@@ -122,6 +122,20 @@ class Holding:
         given_up = self.device[:count]
         del self.device[:count]
         return given_up
+
+    def check_owned(self, session: int, pools: Sequence[pages.PagePool]) -> None:
+        """It owns what it has, once; `pools`: the device's, then those of tiers.
+
+        Raises InternalError with the first violation.
+        """
+        by_space = {pool.space: pool for pool in pools}
+        places = [pools[0].place(page) for page in self.device]
+        places += [away.place for away in self.aways()]
+        for place in places:
+            if session not in by_space[place.space].owners(place.index):
+                raise errors.InternalError(f"session {session} holds {place}, which is not its own")
+        if len(set(places)) < len(places):
+            raise errors.InternalError(f"session {session} holds a place twice: {places}")
 
     def check(self, session: int) -> None:
         """Its lists agree. Raises InternalError with the first violation."""

@@ -132,22 +132,6 @@ class Residency:
             return 0
         return len(holding.away) if holding.device else len(holding.attended)
 
-    def at_hand(self, session: types.Session) -> int:
-        """Pages of its table for which it takes no FREE page if it joins now."""
-        if session.state is types.State.WAITING:
-            match = self.sharing.match(session)
-            return match.pages - match.taken
-        holding = self._holdings.get(session.id)
-        if holding is None or holding.device or not self.sharing.is_on:
-            return self.covered(session)
-        return len(holding.attended) + self.sharing.at_hand(session, holding)
-
-    def gives_up(self, session: types.Session, dropped: dict[int, int]) -> int:
-        """Device pages that nobody has when it gives up its own. See `Sharing.gives_up`."""
-        if session.id not in self._holdings or not self.sharing.is_on:
-            return self.held(session)
-        return self.sharing.gives_up(session.id, dropped)
-
     def begin_with(self, session: types.Session, count: int) -> list[copying.Copy]:
         """A session without state takes `count` FREE pages, behind those that it can reuse.
 
@@ -389,27 +373,17 @@ class Residency:
         return bool(holding.away) and None not in holding.away
 
     def check_integrity(self, sessions: Sequence[types.Session] = ()) -> None:
-        """Pools, tables of `sessions` and copies agree. Raises InternalError, the first it finds."""
-        pools = {pool.space: pool for pool in (self.device, *self.slots.pools())}
-        for pool in pools.values():
+        """Pools, tables of `sessions` and copies agree. Raises InternalError."""
+        pools = [self.device, *self.slots.pools()]
+        for pool in pools:
             pool.check_integrity()
         self.sharing.check_integrity(sessions)
         for session, holding in self._holdings.items():
             holding.check(session)
-            seen: set[types.Place] = set()
-            places = [self.device.place(page) for page in holding.device]
-            places += [away.place for away in holding.aways()]
-            for place in places:
-                if place in seen or session not in pools[place.space].owners(place.index):
-                    raise errors.InternalError(
-                        f"session {session} holds {place}, which is not its own or held twice"
-                    )
-                seen.add(place)
+            holding.check_owned(session, pools)
             for ticket in holding.outs | holding.ins:
                 if ticket not in self._copies:
-                    raise errors.InternalError(
-                        f"session {session} waits for copy {ticket}, which is unknown"
-                    )
+                    raise errors.InternalError(f"session {session} waits for unknown copy {ticket}")
 
     # -- helpers, in call order --------------------------------------------------------------
 

@@ -96,7 +96,7 @@ class Sharing:
         return self.land(session, holding)
 
     def land(self, session: types.Session, holding: holdings.Holding) -> list[int]:
-        """Every page that is not attended away gets a device page: one that is there, or a FREE one.
+        """Every page but those attended away gets a device page: one that is there, or a FREE one.
 
         Returns the pages that are to be copied in.
         """
@@ -120,11 +120,17 @@ class Sharing:
         holding.device = table
         return missing
 
-    def at_hand(self, session: types.Session, holding: holdings.Holding) -> int:
-        """Pages of one that is away which it would not have to take FREE pages for."""
-        return sum(
+    def at_hand(self, session: types.Session) -> int:
+        """Pages of its table for which it takes no FREE page if it joins now."""
+        if session.state is types.State.WAITING:
+            match = self.match(session)
+            return match.pages - match.taken
+        holding = self._holdings.get(session.id)
+        if holding is None or holding.device:
+            return len(holding.away) if holding else 0
+        return len(holding.attended) + sum(
             entry.page >= 0 and not self._device.is_cached(entry.page)
-            for entry in map(self.index.get, session.page_keys[: self._keyed(session)])
+            for entry in map(self.index.get, self._keys_held(session))
             if entry is not None
         )
 
@@ -198,13 +204,16 @@ class Sharing:
         for place in holding.waits:
             self._waiters[place].discard(session)
 
-    def gives_up(self, session: int, dropped: dict[int, int]) -> int:
+    def gives_up(self, session: types.Session, dropped: dict[int, int]) -> int:
         """Its device pages that nobody else has but those who drop theirs too.
 
         dropped: by page, how many who share it give it up; this one is added.
         """
+        holding = self._holdings.get(session.id)
+        if holding is None or not self.is_on:
+            return len(holding.device) if holding else 0
         alone = 0
-        for page in self._holdings[session].device:
+        for page in holding.device:
             owners = self._device.owner_count(page)
             if owners > 1:
                 dropped[page] = owners_gone = dropped.get(page, 0) + 1
@@ -222,7 +231,10 @@ class Sharing:
                     raise errors.InternalError(f"session {id} does not wait for {place}")
         for session in sessions:
             holding = self._holdings.get(session.id)
-            if holding is None or not holding.device:
+            if holding is None:
+                continue
+            if not holding.device:
+                self._check_away(session, holding)
                 continue
             full = self._full(session, session.planned_cached) - len(holding.attended)
             for page in holding.device[full:]:
@@ -233,6 +245,10 @@ class Sharing:
                     )
 
     # -- helpers, in call order --------------------------------------------------------------
+
+    def _check_away(self, session: types.Session, holding: holdings.Holding) -> None:
+        if session.state is types.State.AWAY and any(a and a.in_flight for a in holding.away):
+            raise errors.InternalError(f"session {session.id} is away before its pages are")
 
     def _keys(self, session: types.Session, count: int) -> Sequence[int]:
         """Those of its first `count` pages, which its known units fill."""
@@ -254,14 +270,19 @@ class Sharing:
 
     def _keyed(self, session: types.Session) -> int:
         """Its first pages that are full and have keys."""
+        if not session.page_keys:
+            return 0
         return min(len(session.page_keys), self._full(session, session.planned_cached))
+
+    def _keys_held(self, session: types.Session) -> Sequence[int]:
+        return session.page_keys[: self._keyed(session)]
 
     def _copied(
         self, session: types.Session, holding: holdings.Holding
     ) -> list[tuple[int, prefixes.Entry]]:
         """Its pages that have no copy of their own, and of which there is one."""
-        keys = session.page_keys[: self._keyed(session)]
-        found = ((i, self.index.get(key)) for i, key in enumerate(keys) if holding.away[i] is None)
+        keys = enumerate(self._keys_held(session))
+        found = ((i, self.index.get(key)) for i, key in keys if holding.away[i] is None)
         return [(i, entry) for i, entry in found if entry is not None and entry.is_copied]
 
     def _attach(

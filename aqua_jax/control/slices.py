@@ -60,7 +60,8 @@ class Slice:
     somebody asked. shed: pages that long sessions are to shed, which count as incoming;
     the copies are planned once it is known who stays. dropped: pages that several sessions
     share: how many of them give them up. patient: who finds that another computes the page that
-    it needs next waits for that; waits: somebody does. copies: to be submitted before it is dispatched.
+    it needs next waits for that; waits: somebody does. copies: to be submitted before it is
+    dispatched.
     """
 
     available: int = 0

@@ -57,13 +57,15 @@ def make_controller(
     settings: controllers.ControllerSettings | None = None,
     pool_pages: int | None = None,
     attends_away: bool = False,
+    prefix_reuse: bool = False,
 ) -> controllers.Controller:
     """A controller with page pool, page tables and policy for `runner`.
 
     tiers: name -> memory, nearest first; none: what is preempted recomputes.
     policy: default cfs. settings: default the runner's sizes. pool_pages: of the
     runner's pool to use, scratch included; default all. attends_away: the runner can attend
-    pages in the tiers' slots, so a session may be larger than the pool.
+    pages in the tiers' slots, so a session may be larger than the pool. prefix_reuse: full pages
+    that are there already, of requests with the same salt, are shared.
     Raises ConfigError for what the runner does not have.
     """
     settings = settings or controllers.ControllerSettings(
@@ -85,6 +87,7 @@ def make_controller(
         pages_needed=runner.pages_needed,
         units_in_page=runner.units_in_page,
         attends_away=attends_away,
+        page_keys=runner.page_keys if prefix_reuse else None,
     )
     policy = policy or base.PolicySettings()
     return controllers.Controller(settings, registry.make(policy), memory)

@@ -135,6 +135,15 @@ class Runner(Protocol):
         """
         ...
 
+    def page_keys(self, session: types.Session, first: int, end: int) -> Sequence[int]:
+        """Content addresses of pages [first, end), which the session's known units fill.
+
+        One is a hash of all that the page's content depends on: the session's salt and every
+        unit up to the page's end. `session.page_keys` has those before `first`, so that each is
+        computed once. Fewer than asked for, or none: the others' content has no address.
+        """
+        ...
+
     def dispatch(self, batch: types.Batch) -> tickets.Ticket:
         """Starts a slice; returns at once. Slices run in dispatch order.
 

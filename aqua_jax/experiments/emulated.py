@@ -80,6 +80,7 @@ class EmulatedRunner:
         self.check = inner.check
         self.pages_needed = inner.pages_needed
         self.units_in_page = inner.units_in_page
+        self.page_keys = inner.page_keys
         self.rebuild = inner.rebuild
         self.close = inner.close
         self.slices = 0

@@ -111,6 +111,7 @@ class Machine:
             settings=controller_settings(arm),
             pool_pages=arm.memory.pool_pages,
             attends_away=arm.memory.attend_away,
+            prefix_reuse=arm.engine.prefix_reuse,
         )
         mover, linked = self._backing.mover(arm)
         engine = engines.Engine(

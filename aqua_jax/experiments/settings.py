@@ -90,6 +90,7 @@ class EngineSettings:
     steps_max, steps_contended: decode steps of a slice when nobody waits, when somebody does.
     ahead_seconds: a slice is dispatched this long before the one in flight should end.
     early_pages: pages of likely victims copied out early in a slice.
+    prefix_reuse: full pages of prompts that begin alike are shared, not computed again.
     """
 
     lanes: int = 32
@@ -103,6 +104,7 @@ class EngineSettings:
     exact: bool = True
     ahead_seconds: float = 0.004
     early_pages: int = 8
+    prefix_reuse: bool = False
 
     def __post_init__(self) -> None:
         names = [f.name for f in dataclasses.fields(self) if f.type == "int"]

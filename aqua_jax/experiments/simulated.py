@@ -130,6 +130,7 @@ def spec_of(arm: simulated_settings.SimulatedExperiment) -> engines.TextEngine:
         away_reads=reads_of(arm).count if arm.memory.attend_away else None,
         away_hides=engine.away_hides,
         ahead_seconds=engine.ahead_seconds,
+        prefix_reuse=engine.prefix_reuse,
     )
 
 
@@ -144,8 +145,9 @@ def check(arm: simulated_settings.SimulatedExperiment, name: str) -> None:
 def _requests(arrivals: Sequence[records.Arrival]) -> Iterator[types.Request]:
     """One for each arrival, that runs to its recorded length, made when it is asked for."""
     for number, arrival in enumerate(arrivals):
+        prompt = runners.Prompt(number, arrival.prefix_ids, max(1, arrival.prefix_block_tokens))
         yield runners.request(
-            arrival.prompt_tokens, arrival.output_tokens, seed=number, tenant=arrival.tenant
+            arrival.prompt_tokens, arrival.output_tokens, payload=prompt, tenant=arrival.tenant
         )
 
 

@@ -55,6 +55,7 @@ class SimulatedEngineSettings:
     steps_contended: int = 4
     ahead_seconds: float = 0.004
     early_pages: int = 32
+    prefix_reuse: bool = False
     fuses: bool = True
     overlap: bool = True
     away_hides: bool = True

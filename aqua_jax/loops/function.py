@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
 import jax
@@ -135,6 +135,10 @@ class FunctionRunner:
     def units_in_page(self, request: types.Request, index: int, units: int) -> int:
         page_tokens = self._sizes.page_tokens
         return min(max(units - index * page_tokens, 0), page_tokens)
+
+    def page_keys(self, session: types.Session, first: int, end: int) -> Sequence[int]:
+        """None: what else a page of the loop depends on is not known here."""
+        return ()
 
     def warm_up(self) -> None:
         """Compiles the loop and runs it once on nothing. The first dispatch does it otherwise."""

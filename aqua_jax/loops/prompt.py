@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import hashlib
 import math
 import numbers
 from collections.abc import Iterable, Mapping, Sequence
@@ -22,6 +23,8 @@ BIASES_MAX = 300
 LOGPROBS_MAX = 20
 _SEED_MAX = (1 << 32) - 1
 _INT32_MAX = (1 << 31) - 1
+
+_KEY_BYTES = 16
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -161,6 +164,25 @@ def check(request: types.Request, *, vocab: int, units_max: int) -> None:
     _check_biases(payload.logit_bias, vocab)
     if payload.logprobs is not None:
         _check_int("logprobs", payload.logprobs, min(LOGPROBS_MAX, vocab))
+
+
+def page_keys(session: types.Session, first: int, end: int, *, page_tokens: int) -> list[int]:
+    """Content addresses, of 128 bits, of pages [first, end), full of known units.
+
+    BLAKE2b over the address of the page before, or the session's salt, and the page's ids as
+    little-endian int32. A pool is one model's, so the model is no part of it. Nobody finds a
+    second prompt of one address, so nobody can have another's pages by guessing.
+    """
+    if first:
+        parent = session.page_keys[first - 1].to_bytes(_KEY_BYTES, "little")
+    else:
+        parent = hashlib.blake2b(session.salt.encode(), digest_size=_KEY_BYTES).digest()
+    ids = unit_ids(session, first * page_tokens, (end - first) * page_tokens).astype("<i4")
+    keys = []
+    for page in ids.reshape(end - first, page_tokens):
+        parent = hashlib.blake2b(parent + page.tobytes(), digest_size=_KEY_BYTES).digest()
+        keys.append(int.from_bytes(parent, "little"))
+    return keys
 
 
 def unit_ids(session: types.Session, first: int, count: int) -> np.ndarray:

@@ -149,6 +149,9 @@ class TextRunner:
         page_tokens = self._limits.page_tokens
         return min(max(units - index * page_tokens, 0), page_tokens)
 
+    def page_keys(self, session: types.Session, first: int, end: int) -> Sequence[int]:
+        return prompt.page_keys(session, first, end, page_tokens=self._limits.page_tokens)
+
     def attend_in(self, space: int, arena: native_attention.Arena) -> None:
         """From now on page tables may name slots of `space`, where pages are attended in place.
 

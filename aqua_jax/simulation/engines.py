@@ -54,6 +54,7 @@ class TextEngine:
     away_reads: AwayReads | None = None
     away_hides: bool = True
     ahead_seconds: float = 0.004
+    prefix_reuse: bool = False
 
     def __post_init__(self) -> None:
         if self.pool_pages < 2:
@@ -164,6 +165,7 @@ def make(
         policy=spec.policy,
         settings=spec.limits,
         attends_away=spec.away_reads is not None,
+        prefix_reuse=spec.prefix_reuse,
     )
     routes: dict[tuple[int, int], network.Route] = {}
     for name, tier in tiers.items():

@@ -42,6 +42,7 @@ class HostRunner:
         self.check = inner.check
         self.pages_needed = inner.pages_needed
         self.units_in_page = inner.units_in_page
+        self.page_keys = inner.page_keys
         self.rebuild = inner.rebuild
         self.close = inner.close
         self.last: tickets.Ticket | None = None

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import errors, tickets, types
@@ -36,13 +36,26 @@ class Shape:
     units_max: int
 
 
+class Prompt(NamedTuple):
+    """A prompt that begins with blocks which others may have, of `block_units` units each.
+
+    blocks: ids; equal ids, equal units. What is behind them is the request's own.
+    """
+
+    seed: int
+    blocks: tuple[int, ...]
+    block_units: int
+
+
 def request(
     prompt_units: int, steps_max: int, *, seed: int = 0, kind: str = "simulated", **fields: Any
 ) -> types.Request:
-    """A request for the simulated runner; `fields` go to `types.Request`."""
-    return types.Request(
-        kind=kind, prompt_units=prompt_units, steps_max=steps_max, payload=seed, **fields
-    )
+    """A request for the simulated runner; `fields` go to `types.Request`.
+
+    Without a `payload`, which is a `Prompt`, its prompt is its own.
+    """
+    fields.setdefault("payload", Prompt(seed, (), 1))
+    return types.Request(kind=kind, prompt_units=prompt_units, steps_max=steps_max, **fields)
 
 
 def tokens(seed: int, first: int, count: int) -> list[int]:
@@ -92,10 +105,10 @@ class SimulatedRunner:
         self._known: list[int] = [0] * shape.lanes  # units known to the device's lane
 
     def check(self, request: types.Request) -> None:
-        """Raises RequestError for a payload that is no seed."""
-        if not isinstance(request.payload, int):
+        """Raises RequestError for a payload that is no prompt."""
+        if not isinstance(request.payload, Prompt):
             raise errors.RequestError(
-                f"payload {request.payload!r}: expected a seed; use simulation.runner.request"
+                f"payload {request.payload!r}: expected a Prompt; use simulation.runner.request"
             )
 
     def pages_needed(self, request: types.Request, units: int) -> int:
@@ -103,6 +116,23 @@ class SimulatedRunner:
 
     def units_in_page(self, request: types.Request, index: int, units: int) -> int:
         return max(0, min(units - index * self._page_units, self._page_units))
+
+    def page_keys(self, session: types.Session, first: int, end: int) -> list[int]:
+        """Hashes over the ids of the blocks that reach into each page and those before it.
+
+        What is behind the last block, and what was emitted, is the seed's.
+        """
+        prompt: Prompt = session.request.payload
+        key = session.page_keys[first - 1] if first else _mix(*session.salt.encode())
+        keys = []
+        for page in range(first, end):
+            begin, until = page * self._page_units, (page + 1) * self._page_units
+            last = -(-until // prompt.block_units)
+            of_page = prompt.blocks[begin // prompt.block_units : last]
+            is_own = last > len(prompt.blocks) or until > session.request.prompt_units
+            key = _mix(key, *of_page, *((-1, prompt.seed) if is_own else ()))
+            keys.append(key)
+        return keys
 
     def dispatch(self, batch: types.Batch) -> tickets.Ticket:
         """Starts a slice behind those in flight."""
@@ -141,5 +171,13 @@ class SimulatedRunner:
         emitted = plan.steps + (plan.prefill > 0 and plan.first + plan.prefill == known)
         self._known[plan.lane] = known + emitted
         finished = "length" if known + emitted == session.units_end else ""
-        made = tokens(session.request.payload, known, emitted) if emitted else ()
+        made = tokens(session.request.payload.seed, known, emitted) if emitted else ()
         return types.Outcome(session.id, made, finished, plan.prefill, plan.steps)
+
+
+def _mix(*values: int) -> int:
+    state = _WORD
+    for value in values:
+        state = ((state ^ (value & _WORD)) * 0xBF58476D1CE4E5B9 + 0x94D049BB133111EB) & _WORD
+        state ^= state >> 29
+    return state

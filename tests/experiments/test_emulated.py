@@ -40,7 +40,7 @@ class Inner:
 
 FORWARDED = (
     "kind", "space", "pages", "page_bytes", "lanes", "chunk_units", "steps_max", "units_max",
-    "check", "pages_needed", "units_in_page", "rebuild", "close",
+    "check", "pages_needed", "units_in_page", "page_keys", "rebuild", "close",
 )  # fmt: skip
 
 

@@ -156,3 +156,24 @@ def test_unit_ids_run_over_prompt_and_output(ids):
             found = prompt.unit_ids(session, first, count)
             assert found.dtype == np.int32
             assert found.tolist() == [1, 2, 3, 4, 5, 6][first : first + count]
+
+
+def keys_of(ids: list[int], *, emitted: list[int] | None = None, **fields: str) -> list[int]:
+    request = dataclasses.replace(prompt.text_request(ids, max_tokens=8), **fields)
+    session = types.Session(1, request, 0.0, emitted=emitted or [])
+    session.page_keys += prompt.page_keys(session, 0, 1, page_tokens=4)
+    session.page_keys += prompt.page_keys(session, 1, 3, page_tokens=4)
+    return session.page_keys
+
+
+def test_a_pages_key_depends_on_every_id_before_it_and_on_the_salt():
+    ids = list(range(12))
+    keys = keys_of(ids)
+    assert len(set(keys)) == 3
+    assert keys == keys_of(ids) == keys_of(ids[:7], emitted=ids[7:])
+    changed = keys_of([9, *ids[1:]])
+    assert not set(keys) & set(changed)
+    assert keys_of([*ids[:11], 99])[:2] == keys[:2]
+    assert not set(keys) & set(keys_of(ids, cache_salt="another"))
+    assert keys_of(ids, tenant="one") == keys_of(ids, cache_salt="one")
+    assert keys_of(ids, tenant="one", cache_salt="") == keys

@@ -59,6 +59,13 @@ REACHED = {
     "Fenced": 3,
     "ledger restarts": 20,
     "lost messages": 1000,
+    # Prompts that begin alike, in half of the runs.
+    "prefix_hit_tokens": 20_000,
+    "shared on device": 10_000,
+    "shared away": 1000,
+    "waits for a page": 200,
+    "waits arriving": 30,
+    "waits leaving": 30,
 }
 
 

@@ -76,8 +76,8 @@ def test_tokens_differ_by_seed_and_position_and_fit_into_32_bits() -> None:
     assert 0 <= min(made) <= max(made) < 1 << 31
 
 
-def test_a_payload_that_is_no_seed_is_refused() -> None:
-    with pytest.raises(errors.RequestError, match="expected a seed"):
+def test_a_payload_that_is_no_prompt_is_refused() -> None:
+    with pytest.raises(errors.RequestError, match="expected a Prompt"):
         make("fcfs").submit(
             types.Request(prompt_units=2, steps_max=2, payload="text", kind="simulated")
         )

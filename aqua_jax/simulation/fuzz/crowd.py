@@ -9,7 +9,7 @@ from __future__ import annotations
 import dataclasses
 import heapq
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from aqua_jax.control import errors, types
@@ -86,6 +86,8 @@ class Crowd:
         counts["attended"] += sum(
             self.bench.controller.memory.attended(session) > 0 for session in living.values()
         )
+        if self.scenario.prefix_reuse:
+            self._look_at_sharing(living)
         for session in living.values():
             holding = self.bench.holding(session)
             if holding.moves:
@@ -170,6 +172,22 @@ class Crowd:
                 self._read_later(stream, every_seconds)
 
         self.at(self.bench.clock.now() + every_seconds, read)
+
+    def _look_at_sharing(self, living: Mapping[int, types.Session]) -> None:
+        """Who shares a page has the same salt; counts the ways of sharing."""
+        counts, memory = self.report.counts, self.bench.controller.memory
+        for session in living.values():
+            holding = self.bench.holding(session)
+            counts[f"waits {session.state.value}"] += bool(holding.waits)
+            counts["waits for a page"] += session.reuse_waits > 0
+            pages = [(memory.device, page) for page in holding.device]
+            pages += [(away.tier.slots, away.slot) for away in holding.aways()]
+            for pool, page in pages:
+                owners = pool.owners(page)
+                if len(owners) > 1:
+                    counts["shared on device" if pool is memory.device else "shared away"] += 1
+                    salts = {living[id].salt for id in owners if id in living}
+                    verdict.promise(len(salts) == 1, f"page {page} is shared by salts {salts}")
 
     def _drain(self) -> None:
         self.report.counts["drain"] += 1
