@@ -117,7 +117,7 @@ def _fill(
     for path, leaf in hf_match.by_path(wanted).items():
         spec = leaves[path]
         parts = [
-            (index, _part(leaf.sharding.shard_shape(leaf.shape), leaf.dtype, device, piece_bytes))
+            (index, _part(leaf, device, piece_bytes))
             for device, index in leaf.sharding.addressable_devices_indices_map(leaf.shape).items()
         ]
         for layer in hf_match.layers(leaf, spec):
@@ -173,10 +173,13 @@ class _SmallPart:
         return jax.device_put(self._buffer, self._device)
 
 
-def _part(shape: tuple[int, ...], dtype: Any, device: Any, piece_bytes: int) -> _Part | _SmallPart:
-    if math.prod(shape) * np.dtype(dtype).itemsize <= piece_bytes:
-        return _SmallPart(shape, dtype, device)
-    return _Part(shape, dtype, device, piece_bytes)
+def _part(leaf: jax.ShapeDtypeStruct, device: Any, piece_bytes: int) -> _Part | _SmallPart:
+    """An empty one. All parts of a leaf that is small as a whole are small."""
+    assert leaf.sharding is not None
+    shape = leaf.sharding.shard_shape(leaf.shape)
+    if math.prod(leaf.shape) * leaf.dtype.itemsize <= piece_bytes:
+        return _SmallPart(shape, leaf.dtype, device)
+    return _Part(shape, leaf.dtype, device, piece_bytes)
 
 
 def _pieces(

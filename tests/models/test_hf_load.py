@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import functools
+import os
+import subprocess
+import sys
+import tracemalloc
+
 import jax
 import jax.numpy as jnp
 import ml_dtypes
@@ -75,3 +81,48 @@ def test_progress_counts_every_byte(tmp_path):
     whole = sum(value.nbytes for value in values.values())
     assert told[-1] == (whole, whole)
     assert told == sorted(told)
+
+
+def sized(hidden: int, layers: int) -> dict[str, object]:
+    """A config whose tensors are about hidden * hidden each."""
+    return {
+        **hf_scene.LLAMA,
+        "hidden_size": hidden,
+        "intermediate_size": hidden,
+        "num_hidden_layers": layers,
+        "vocab_size": hidden,
+    }
+
+
+def test_the_host_holds_a_layer_of_a_leaf_and_pieces(tmp_path):
+    config = sized(256, 6)
+    values = hf_scene.tensors(config, dtype=ml_dtypes.bfloat16)
+    folder = folder_of(tmp_path, values, config=config)
+    shard_bytes = sum(value.nbytes for value in values.values())
+    load = functools.partial(hf_load.load, folder, dtype=jnp.float32, piece_bytes=16_384)
+    load()  # compiles
+    tracemalloc.start()
+    try:
+        model = load()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    hf_scene.check_equal(model.params, values, config)
+    assert peak < shard_bytes / 4
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("devices", [1, 4])
+@pytest.mark.parametrize("there", [np.float32, ml_dtypes.bfloat16])
+def test_beside_the_arrays_memory_is_one_shard_at_most(tmp_path, there, devices):
+    config = sized(1024, 12)
+    values = hf_scene.tensors(config, dtype=there)
+    arrays = sum(value.size * 4 for value in values.values())
+    shards = 4 * np.dtype(there).itemsize  # stacked leaves, 48 MiB, are larger than any
+    path = hf_scene.write(tmp_path / "m", values, config=config, shards=shards)
+    largest = max(file.stat().st_size for file in path.glob("*.safetensors"))
+    command = [sys.executable, "-m", "tests.models.peak_memory", str(path), str(devices)]
+    # What is freed goes back at once, so that it cannot be taken again unseen.
+    environment = {**os.environ, "MALLOC_MMAP_THRESHOLD_": "65536", "MALLOC_TRIM_THRESHOLD_": "0"}
+    peak = int(subprocess.run(command, check=True, capture_output=True, env=environment).stdout)
+    assert arrays < peak < arrays + 1.1 * largest
