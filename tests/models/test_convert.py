@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import pathlib
 
 import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
 
+from aqua_jax import run
 from aqua_jax.control import errors
 from models import checkpoint, convert
 from tests.models import hf_scene
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def tensors_in(path) -> dict[str, np.ndarray]:
@@ -94,3 +98,16 @@ def test_interrupted_it_leaves_nothing(tmp_path, layout, at):
     with pytest.raises(KeyboardInterrupt):
         list(one.run(interrupt))
     assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_the_door_converts_and_refuses_in_one_line(tmp_path, capsys):
+    source = hf_scene.write(tmp_path / "source", hf_scene.tensors())
+    command = [
+        f"--config={ROOT / 'configs' / 'convert.py'}",
+        f"--config.source={source}",
+        f"--config.target={tmp_path / 'target'}",
+    ]
+    assert run.main(command) == 0
+    assert f"{tmp_path / 'target'}: orbax, " in capsys.readouterr().out
+    assert run.main(command) == 2
+    assert "target exists: give a folder that does not" in capsys.readouterr().err
