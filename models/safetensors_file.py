@@ -17,7 +17,7 @@ import pathlib
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, BinaryIO
 
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
 
 from aqua_jax.control import errors
@@ -25,7 +25,7 @@ from aqua_jax.control import errors
 # What can be computed with. The others are known by their size alone.
 DTYPES: Mapping[str, np.dtype[Any]] = {
     "F32": np.dtype(np.float32),
-    "BF16": np.dtype(ml_dtypes.bfloat16),
+    "BF16": np.dtype(jnp.bfloat16),
     "F16": np.dtype(np.float16),
 }
 _CODES = {dtype: code for code, dtype in DTYPES.items()}

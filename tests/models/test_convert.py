@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import pathlib
 
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -36,7 +36,7 @@ def converted(source, target, **settings) -> list[tuple[float, float, str]]:
     return told
 
 
-@pytest.mark.parametrize("dtype", [np.float32, np.float16, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("dtype", [np.float32, np.float16, jnp.bfloat16])
 def test_there_and_back_gives_the_same_bits(tmp_path, dtype):
     values = hf_scene.tensors(hf_scene.TIED, dtype=dtype)
     values["model.norm.weight"] = values["model.norm.weight"].astype(np.float32)
@@ -59,7 +59,7 @@ def test_another_dtype_in_the_same_layout(tmp_path):
     source = hf_scene.write(tmp_path / "source", values)
     converted(source, tmp_path / "half", layout="hf", dtype="bfloat16")
     for name, value in tensors_in(tmp_path / "half").items():
-        assert value.tobytes() == values[name].astype(ml_dtypes.bfloat16).tobytes()
+        assert value.tobytes() == values[name].astype(jnp.bfloat16).tobytes()
     config = json.loads((tmp_path / "half" / "config.json").read_text())
     assert config == {**hf_scene.LLAMA, "torch_dtype": "bfloat16"}
 

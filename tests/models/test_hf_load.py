@@ -10,7 +10,6 @@ import tracemalloc
 
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 import pytest
 from jax.sharding import Mesh, NamedSharding
@@ -43,8 +42,8 @@ def test_parameters_are_made_of_the_tensors_wherever_they_lie(tmp_path, piece_by
         assert {shard.data.shape[-1] for shard in shards} == {128 // devices}
 
 
-@pytest.mark.parametrize("there", [np.float32, np.float16, ml_dtypes.bfloat16])
-@pytest.mark.parametrize("wanted", [np.float32, ml_dtypes.bfloat16, None])
+@pytest.mark.parametrize("there", [np.float32, np.float16, jnp.bfloat16])
+@pytest.mark.parametrize("wanted", [np.float32, jnp.bfloat16, None])
 def test_dtypes_are_converted_with_one_rounding_or_kept(tmp_path, there, wanted):
     values = hf_scene.tensors(dtype=there)
     values["model.norm.weight"][:4] = np.array([6e-8, -0.0, np.inf, 65504], there)
@@ -96,7 +95,7 @@ def sized(hidden: int, layers: int) -> dict[str, object]:
 
 def test_the_host_holds_a_layer_of_a_leaf_and_pieces(tmp_path):
     config = sized(256, 6)
-    values = hf_scene.tensors(config, dtype=ml_dtypes.bfloat16)
+    values = hf_scene.tensors(config, dtype=jnp.bfloat16)
     folder = folder_of(tmp_path, values, config=config)
     shard_bytes = sum(value.nbytes for value in values.values())
     load = functools.partial(hf_load.load, folder, dtype=jnp.float32, piece_bytes=16_384)
@@ -113,7 +112,7 @@ def test_the_host_holds_a_layer_of_a_leaf_and_pieces(tmp_path):
 
 @pytest.mark.long
 @pytest.mark.parametrize("devices", [1, 4])
-@pytest.mark.parametrize("there", [np.float32, ml_dtypes.bfloat16])
+@pytest.mark.parametrize("there", [np.float32, jnp.bfloat16])
 def test_beside_the_arrays_memory_is_one_shard_at_most(tmp_path, there, devices):
     config = sized(1024, 12)
     values = hf_scene.tensors(config, dtype=there)

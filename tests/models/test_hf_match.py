@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -65,7 +65,7 @@ def test_a_tied_head_that_differs_is_refused_by_name(tmp_path, differ):
     head = values[EMBEDDING].copy()
     if differ == "value":
         head[3, 5] = -head[3, 5]
-    head = head.astype(ml_dtypes.bfloat16) if differ == "dtype" else head
+    head = head.astype(jnp.bfloat16) if differ == "dtype" else head
     head = head[:-1] if differ == "shape" else head
     with pytest.raises(errors.ConfigError, match=r"tie_word_embeddings makes model.embed_tokens"):
         check(tmp_path, {**values, HEAD: head}, hf_scene.TIED)

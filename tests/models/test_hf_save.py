@@ -6,7 +6,6 @@ import json
 
 import jax
 import jax.numpy as jnp
-import ml_dtypes
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -36,7 +35,7 @@ def written(path, params, shard_bytes):
 
 @pytest.mark.parametrize("shard_bytes", [10**9, 50_000, 1])
 def test_the_library_reads_every_tensor_bit_for_bit(tmp_path, shard_bytes):
-    values = hf_scene.tensors(dtype=ml_dtypes.bfloat16)
+    values = hf_scene.tensors(dtype=jnp.bfloat16)
     values["model.norm.weight"] = np.ones(64, np.float32)
     (tmp_path / "target").mkdir()
     found = written(tmp_path / "target", params_of(tmp_path, values), shard_bytes)

@@ -7,7 +7,7 @@ import json
 import shutil
 
 import jax
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import Mesh
@@ -21,7 +21,7 @@ from tests.models import hf_scene
 def saved(tmp_path_factory):
     """A folder, and the tensors that its weights are made of."""
     path = tmp_path_factory.mktemp("orbax")
-    values = hf_scene.tensors(dtype=ml_dtypes.bfloat16)
+    values = hf_scene.tensors(dtype=jnp.bfloat16)
     folder = hf_folder.Folder(hf_scene.write(path / "hf", values))
     (path / "m").mkdir()
     (path / "m" / "config.json").write_text(json.dumps(hf_scene.LLAMA))
@@ -43,7 +43,7 @@ def test_what_was_saved_comes_back(saved, dtype, devices):
     mesh = Mesh(np.array(jax.devices()[:devices]), ("tensor",)) if devices else None
     model = orbax_folder.load(path, dtype=dtype, mesh=mesh)
     hf_scene.check_equal(model.params, values, hf_scene.LLAMA)
-    wanted = np.dtype(dtype or ml_dtypes.bfloat16)
+    wanted = np.dtype(dtype or jnp.bfloat16)
     assert {leaf.dtype for leaf in jax.tree.leaves(model.params)} == {wanted}
     assert len(model.params["blocks"]["qkv"].sharding.device_set) == max(devices, 1)
 

@@ -7,7 +7,7 @@ import os
 import re
 from typing import Any
 
-import ml_dtypes
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import safetensors.numpy
@@ -19,7 +19,7 @@ from tests.models import hf_scene
 VALUES = {
     "wide": np.arange(6, dtype=np.float32).reshape(2, 3),
     "half": np.array([1.5, -2.0, 6e-8], np.float16),
-    "brain": np.array([[0.1], [3e38]], ml_dtypes.bfloat16),
+    "brain": np.array([[0.1], [3e38]], jnp.bfloat16),
 }
 
 
