@@ -25,6 +25,14 @@ from jax import lax
 from aqua_jax.loops import lanes, logprobs, notes, sampling, shaping
 
 
+class Rows(NamedTuple):
+    """Rows for which a token is chosen."""
+
+    positions: jax.Array  # [rows] int32, those that the tokens will have
+    state: lanes.Lanes
+    noted: Callable[[], notes.Notes]  # called only where it is needed, since it is large
+
+
 class Chosen(NamedTuple):
     """A token a row."""
 
@@ -37,33 +45,33 @@ def nothing(rows: int) -> Chosen:
     return Chosen(jnp.zeros(rows, jnp.int32), jnp.zeros((rows, logprobs.WORDS), jnp.int32))
 
 
-def choose(
-    logits: jax.Array,
-    positions: jax.Array,
-    runs: jax.Array,
-    state: lanes.Lanes,
-    noted: Callable[[], notes.Notes],
-) -> Chosen:
-    """A token for each row in `runs` `[rows]` out of `[rows, vocab]` float32 logits.
+def asks(positions: jax.Array, runs: jax.Array, state: lanes.Lanes) -> jax.Array:
+    """`[rows]` bool: whether a row in `runs` `[rows]` needs more than the argmax."""
+    more = state.shaping.wanted(positions) | (state.temperatures > 0) | (state.scored != 0)
+    return runs & more
 
-    positions: the position that each token will have. state, noted: of the rows; `noted` is
-    called only where it is needed. What comes out for rows not in `runs` means nothing.
+
+def choose(logits: jax.Array, asking: jax.Array, rows: Callable[[], Rows]) -> Chosen:
+    """A token for each row out of `[rows, vocab]` float32 logits.
+
+    asking: what `asks` says of them. rows: called only where one asks.
     """
-    shapes = runs & state.shaping.wanted(positions)
-    temperatures = jnp.where(runs, state.temperatures, 0)
-    scored = runs & (state.scored != 0)
 
     def plainly() -> Chosen:
         tokens = jnp.argmax(logits, axis=-1).astype(jnp.int32)
         return nothing(logits.shape[0])._replace(tokens=tokens)
 
-    def fully() -> Chosen:
-        shaped = shaping.shape(logits, positions, state.shaping, shapes, noted)
-        how = state.sampling._replace(temperatures=temperatures)
-        tokens = sampling.sample(shaped, positions, how)
-        return Chosen(tokens, _score(logits, tokens, scored))
+    return lax.cond(jnp.any(asking), lambda: _choose(logits, asking, rows()), plainly)
 
-    return lax.cond(jnp.any(shapes | (temperatures > 0) | scored), fully, plainly)
+
+def _choose(logits: jax.Array, asking: jax.Array, rows: Rows) -> Chosen:
+    # A row that asks for nothing, or does not run, must not make the others sort the vocabulary.
+    state = rows.state
+    wanted = asking & state.shaping.wanted(rows.positions)
+    shaped = shaping.shape(logits, rows.positions, state.shaping, wanted, rows.noted)
+    how = state.sampling._replace(temperatures=jnp.where(asking, state.temperatures, 0))
+    tokens = sampling.sample(shaped, rows.positions, how)
+    return Chosen(tokens, _score(logits, tokens, asking & (state.scored != 0)))
 
 
 def _score(logits: jax.Array, tokens: jax.Array, scored: jax.Array) -> jax.Array:

@@ -211,13 +211,14 @@ def _emit(
 
     The tokens of the others are 0.
     """
+    asking = choosing.asks(positions, runs, state.lanes)
 
     def pick(logits: jax.Array, cut: Callable[[jax.Array], jax.Array]) -> choosing.Chosen:
-        def noted() -> notes.Notes:
-            return notes.Notes(*map(cut, state.notes))
+        def rows() -> choosing.Rows:
+            own = lanes.Lanes(*map(cut, state.lanes))
+            return choosing.Rows(cut(positions), own, lambda: notes.Notes(*map(cut, state.notes)))
 
-        rows = lanes.Lanes(*map(cut, state.lanes))
-        return choosing.choose(logits, cut(positions), cut(runs), rows, noted)
+        return choosing.choose(logits, cut(asking), rows)
 
     chosen: choosing.Chosen = forward.choose(
         model,

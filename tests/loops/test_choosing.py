@@ -28,7 +28,8 @@ _note = jax.jit(notes.note)
 
 @jax.jit
 def _choose(logits, positions, runs, state, noted):
-    return choosing.choose(logits, positions, runs, state, lambda: noted)
+    asking = choosing.asks(positions, runs, state)
+    return choosing.choose(logits, asking, lambda: choosing.Rows(positions, state, lambda: noted))
 
 
 def seated(*options: dict) -> tuple[jax.Array, lanes.Lanes, notes.Notes]:
