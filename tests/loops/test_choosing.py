@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pytest
 
 from aqua_jax.control import types
 from aqua_jax.loops import choosing, lanes, logprobs, notes, packing, prompt
 from tests.loops import decoding_oracle
+from tests.parity import processors
 
 VOCAB, ROWS = 32, 4
 RUNS = np.asarray([True, True, True, False])
@@ -67,6 +70,47 @@ def test_everything_at_once_follows_the_order():
         assert [id for id, _ in scored.top] == np.argsort(-LOGITS[0])[:4].tolist()
     assert found == set(np.flatnonzero(likely > 0.02)) | (found & set(np.flatnonzero(likely)))
     assert not found & {1, 9}, "stop ids are held back, biased or not"
+
+
+CASES = json.loads(processors.PATH.read_text())
+
+
+@pytest.mark.parametrize("case", CASES, ids=[str(case["seed"]) for case in CASES])
+def test_tokens_are_chosen_as_by_the_processors_of_transformers(case):
+    """Made by `tests/parity/make_processors.py`."""
+    expected = np.asarray([-np.inf if s is None else s for s in case["scores"]])
+    logits, output = processors.logits(case), case["output"]
+    options = {"logprobs": 0, **case["options"]}
+    payload = prompt.text_request(case["prompt"], max_tokens=9, **options).payload
+    shaped = decoding_oracle.shaped(logits, payload, output)
+    tokens = _many(logits, case["prompt"], output, options)
+    if not payload.temperature:
+        np.testing.assert_allclose(shaped, expected, atol=2e-6)
+        assert set(tokens) == {expected.argmax()}
+        return
+    likely = np.exp(expected - expected.max())
+    likely /= likely.sum()
+    np.testing.assert_allclose(decoding_oracle.probabilities(shaped, payload)[0], likely, atol=1e-5)
+    found = np.bincount(tokens, minlength=likely.size) / tokens.size
+    # Five standard deviations; what is not kept is never drawn.
+    assert (abs(found - likely) <= 5 * np.sqrt(likely * (1 - likely) / tokens.size)).all()
+
+
+def _many(logits: np.ndarray, ids: list[int], output: list[int], options: dict) -> np.ndarray:
+    """Tokens of a session that is drawn with 1,024 seeds."""
+    fields = packing.Packing(lanes.shapes(1)._asdict())
+    vector, views = fields.host()
+    request = prompt.text_request(ids, max_tokens=9, **options)
+    session = types.Session(id=0, request=request, arrived_at=0.0, emitted=output)
+    lanes.write_seat(views, types.LanePlan(0, session, (), session.known - 1, 0, 1, True))
+    noted = notes.empty(1, logits.size)
+    for packed in notes.pack(0, session, vocab=logits.size):
+        noted = _note(noted, jnp.asarray(packed))
+    state = lanes.Lanes(**fields.unpack(jnp.asarray(vector)))
+    rows = [jnp.asarray(logits)[None], state.position + 1, jnp.asarray([True]), state, noted]
+    many = jax.tree.map(lambda one: jnp.repeat(one, 1024, axis=0), rows)
+    many[3] = many[3]._replace(seeds=jnp.arange(1024, dtype=jnp.int32))
+    return np.asarray(_choose(*many).tokens)
 
 
 def test_greedy_takes_the_best_of_the_shaped_logits():

@@ -12,8 +12,12 @@ import numpy as np
 import pytest
 
 from aqua_jax.control import errors, types
+from aqua_jax.control.policies import base
+from aqua_jax.engine import assemble
+from aqua_jax.engine import engine as engines
 from aqua_jax.loops import native_attention, prompt, text
-from aqua_jax.memory import native
+from aqua_jax.memory import arenas, native
+from aqua_jax.memory.movers import xla
 from tests.loops import harness
 
 SAMPLED = {"temperature": 0.8, "top_k": 40, "top_p": 0.95, "seed": 7}
@@ -94,6 +98,36 @@ def test_tokens_do_not_depend_on_the_schedule(seed, shards, attention):
     assert all(len(set(who.tokens)) > 5 for who in seats), "varied enough to tell"
     assert seats[-1].session.reason == "stop"
     assert len(seats[-1].tokens) > 30
+
+
+@pytest.mark.parametrize("tier", ["host", "none"])
+def test_options_hold_under_an_engine_short_of_memory(tier):
+    """Samples of one prompt, preempted; their pages move away, or they recompute."""
+    run = harness.runner()
+    request = prompt.text_request(
+        harness.prompt_ids(100), max_tokens=50, temperature=0.9, logprobs=3, seed=8,
+        logit_bias={3: 2.0}, min_tokens=50, stop_ids=range(16), **PENALTIES,
+    )  # fmt: skip
+    requests = prompt.samples(request, 6)
+    alone = [harness.Seat(each, range(1, 11)) for each in requests]
+    expected = [_bits(who.tokens) for who in alone if _run_alone(run, who)]
+    assert len({tuple(bits) for bits in expected}) == 6
+    assert all(min(who.tokens) >= 16 for who in alone), "stop ids are held back"
+
+    host = arenas.HostArena(1, 80, run.pool.page_shape, run.pool.dtype, sharding=run.pool.sharding)
+    mover = xla.XlaMover({0: run.pool, 1: host}, harness.CLOCK)
+    tiers = {"host": host} if tier == "host" else {}
+    controller = assemble.make_controller(
+        run, tiers=tiers, policy=base.PolicySettings(quantum_tokens=16), pool_pages=32
+    )
+    engine = engines.Engine(controller, mover, run, harness.CLOCK)
+    streams = [engine.submit(each) for each in requests]
+    engine.drain(harness.WAIT_SECONDS)
+    assert [_bits(stream.read()) for stream in streams] == expected
+    assert controller.counters.preemptions > 0
+    assert (controller.counters.recomputed_tokens > 0) == (tier == "none")
+    mover.close()
+    host.close()
 
 
 def test_a_slice_may_follow_before_the_last_was_read():

@@ -2,4 +2,4 @@
 
 from __future__ import annotations
 
-collect_ignore = ["compare.py", "make_goldens.py", "reference.py"]
+collect_ignore = ["compare.py", "make_goldens.py", "make_processors.py", "reference.py"]
