@@ -10,7 +10,17 @@ from collections.abc import Callable
 from typing import Any
 
 from aqua_jax.control import errors
-from models import config_json, decoder, hf_leaves, llama, llama_files
+from models import (
+    config_json,
+    decoder,
+    gemma,
+    gemma_files,
+    hf_leaves,
+    llama,
+    llama_files,
+    opt,
+    opt_files,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,12 +38,42 @@ class Family:
     leaves: Callable[[Any], hf_leaves.Leaves]
 
 
+# What there is in place of architectures that are not run.
+_INSTEAD = {
+    "Gemma3ForConditionalGeneration": "images are not read; its text model alone is: a checkpoint "
+    "of Gemma3ForCausalLM, such as gemma-3-1b or gemma-3-270m",
+}
+
 FAMILIES = (
     Family(
         architectures=llama_files.ARCHITECTURES,
         shape=llama_files.from_config,
         causal=llama.causal,
         leaves=llama_files.leaves,
+    ),
+    Family(
+        architectures=(llama_files.MIXTRAL,),
+        shape=llama_files.from_config,
+        causal=llama.causal,
+        leaves=llama_files.mixtral_leaves,
+    ),
+    Family(
+        architectures=(llama_files.QWEN3_MOE,),
+        shape=llama_files.from_config,
+        causal=llama.causal,
+        leaves=llama_files.qwen3_moe_leaves,
+    ),
+    Family(
+        architectures=gemma_files.ARCHITECTURES,
+        shape=gemma_files.from_config,
+        causal=gemma.causal,
+        leaves=gemma_files.leaves,
+    ),
+    Family(
+        architectures=opt_files.ARCHITECTURES,
+        shape=opt_files.from_config,
+        causal=opt.causal,
+        leaves=opt_files.leaves,
     ),
 )
 
@@ -43,7 +83,7 @@ def of(fields: config_json.Fields) -> Family:
     by_name = {name: family for family in FAMILIES for name in family.architectures}
     name = fields.architecture
     if name not in by_name:
-        raise errors.ConfigError(
-            f"{fields.path}: architectures is [{name!r}]{errors.close_match(name, by_name)}"
-        )
+        hint = _INSTEAD.get(name)
+        hint = f": {hint}" if hint else errors.close_match(name, by_name)
+        raise errors.ConfigError(f"{fields.path}: architectures is [{name!r}]{hint}")
     return by_name[name]

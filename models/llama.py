@@ -1,8 +1,8 @@
 """Llama and those that differ from it by a switch: Mistral, Qwen2, Qwen3 and their like.
 
-RMSNorm, RoPE, grouped-query attention, SwiGLU. Knows: weights and the arithmetic of single rows
-(tokens). Does not know: files, pages, lanes, schedules, other rows. Attention itself is the loop's,
-between `project` and `combine`.
+RMSNorm, RoPE, grouped-query attention, SwiGLU or a mixture of such. Knows: weights and the
+arithmetic of single rows (tokens). Does not know: files, pages, lanes, schedules, other rows.
+Attention itself is the loop's, between `project` and `combine`.
 
 Letters of shapes: `[rows]` tokens of any sessions in any order; under
 tensor parallelism `kv_heads`, `ffn` and `vocab` are this shard's share.
@@ -19,7 +19,7 @@ from jax import lax
 from jax.typing import DTypeLike
 
 from aqua_jax.loops import forward, linear
-from models import decoder, parts, shapes
+from models import decoder, experts, parts, shapes
 
 # The queries' and keys' initial scale over the usual one. At 1 the scores of random weights are
 # nearly equal, attention averages its values away and the next token follows from the last alone,
@@ -114,9 +114,13 @@ class Block(nnx.Module):
             self.query_norm = nnx.Param(jnp.ones(shape.head_dim, dtype))
             self.key_norm = nnx.Param(jnp.ones(shape.head_dim, dtype))
         self.out = parts.row_parallel(rngs, (shape.heads * shape.head_dim, hidden), dtype=dtype)
-        self.gate = parts.column_parallel(rngs, (hidden, ffn), dtype=dtype)
-        self.up = parts.column_parallel(rngs, (hidden, ffn), dtype=dtype)
-        self.down = parts.row_parallel(rngs, (ffn, hidden), dtype=dtype)
+        self.experts = nnx.data(None)
+        if shape.experts is not None:
+            self.experts = experts.Mixture(shape.experts, hidden, ffn, rngs=rngs, dtype=dtype)
+        else:
+            self.gate = parts.column_parallel(rngs, (hidden, ffn), dtype=dtype)
+            self.up = parts.column_parallel(rngs, (hidden, ffn), dtype=dtype)
+            self.down = parts.row_parallel(rngs, (ffn, hidden), dtype=dtype)
         self._add_biases(shape, rngs, dtype)
 
     def _add_biases(self, shape: shapes.LlamaShape, rngs: nnx.Rngs, dtype: DTypeLike) -> None:
@@ -155,10 +159,13 @@ class Block(nnx.Module):
         made = parts.sum_shards(linear.apply(attended, self.out[...], span.live))
         x = x + _plus(made, self.out_bias)
         h = parts.rms_norm(x, self.ffn_norm[...], self.epsilon)
+        return x + (self._dense(h, span) if self.experts is None else self.experts(h, span.live))
+
+    def _dense(self, h: jax.Array, span: forward.Span) -> jax.Array:
         gate = _plus(linear.apply(h, self.gate[...], span.live), self.gate_bias)
         h = jax.nn.silu(gate) * _plus(linear.apply(h, self.up[...], span.live), self.up_bias)
         made = parts.sum_shards(linear.apply(h, self.down[...], span.live))
-        return x + _plus(made, self.down_bias)
+        return _plus(made, self.down_bias)
 
 
 def _plus(x: jax.Array, bias: nnx.Param | None) -> jax.Array:

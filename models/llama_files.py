@@ -11,7 +11,7 @@ import functools
 import pathlib
 from collections.abc import Callable, Mapping
 
-from models import config_json, hf_leaves, position_fields, shapes
+from models import config_json, experts_files, hf_leaves, position_fields, shapes
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -19,7 +19,8 @@ class _Variant:
     """What an architecture has whatever its file says, and what an absent field stands for.
 
     kv_heads: 0 for as many as heads. head_dim: 0 for hidden / heads. windows: of (fields, layers),
-    one a layer. biases: flags of the file that are honoured; any other is refused.
+    one a layer. biases: flags of the file that are honoured; any other is refused. ffn: the
+    field of the FFN's width, or of each expert's. experts: of (fields, layers).
     """
 
     context_tokens: int
@@ -29,6 +30,11 @@ class _Variant:
     qk_norm: bool = False
     windows: Callable[[config_json.Fields, int], tuple[int, ...]] = lambda fields, layers: ()
     biases: tuple[str, ...] = ()
+    rope_theta: float = 10_000.0
+    ffn: str = "intermediate_size"
+    experts: Callable[[config_json.Fields, int], shapes.Experts | None] = lambda fields, layers: (
+        None
+    )
 
 
 _VARIANTS: Mapping[str, _Variant] = {
@@ -51,19 +57,37 @@ _VARIANTS: Mapping[str, _Variant] = {
         windows=position_fields.late_windows,
         biases=("attention_bias",),
     ),
+    # arXiv 2401.04088
+    "MixtralForCausalLM": _Variant(
+        context_tokens=131_072,
+        kv_heads=8,
+        rope_theta=1_000_000.0,
+        windows=experts_files.mixtral_windows,
+        experts=experts_files.mixtral,
+    ),
+    "Qwen3MoeForCausalLM": _Variant(
+        context_tokens=32_768,
+        kv_heads=4,
+        qk_norm=True,
+        windows=experts_files.qwen3_windows,
+        biases=("attention_bias",),
+        ffn="moe_intermediate_size",
+        experts=experts_files.qwen3,
+    ),
 }
-ARCHITECTURES = tuple(_VARIANTS)
+MIXTRAL, QWEN3_MOE = "MixtralForCausalLM", "Qwen3MoeForCausalLM"
+ARCHITECTURES = tuple(name for name in _VARIANTS if name not in (MIXTRAL, QWEN3_MOE))
 
 
 def from_config(fields: config_json.Fields) -> shapes.LlamaShape:
-    """The shape that a `config.json` of one of `ARCHITECTURES` describes. Raises ConfigError."""
+    """The shape that a `config.json` of these architectures describes. Raises ConfigError."""
     variant = _VARIANTS[fields.architecture]
     heads = fields.integer("num_attention_heads")
     hidden = fields.integer("hidden_size")
     layers = fields.integer("num_hidden_layers")
     # Null has always meant as many as heads, absence what the first model of its name has.
     kv_heads = heads if fields.has("num_key_value_heads") else variant.kv_heads or heads
-    theta, scaling = position_fields.rope(fields)
+    theta, scaling = position_fields.rope(fields, theta=variant.rope_theta)
     honoured = {name: fields.flag(name, False) for name in variant.biases}
     fields.expect("hidden_act", "silu", "swish")
     fields.ignore(("attention_dropout",))
@@ -72,7 +96,7 @@ def from_config(fields: config_json.Fields) -> shapes.LlamaShape:
         source=str(fields.path),
         layers=layers,
         hidden=hidden,
-        ffn=fields.integer("intermediate_size"),
+        ffn=fields.integer(variant.ffn),
         heads=heads,
         kv_heads=fields.integer("num_key_value_heads", kv_heads),
         head_dim=fields.integer("head_dim", variant.head_dim or hidden // heads),
@@ -87,21 +111,45 @@ def from_config(fields: config_json.Fields) -> shapes.LlamaShape:
         mlp_bias=honoured.get("mlp_bias", False),
         qk_norm=variant.qk_norm,
         windows=variant.windows(fields, layers),
+        experts=variant.experts(fields, layers),
     )
     fields.refuse_rest()
     return shape
 
 
 def leaves(shape: shapes.LlamaShape) -> hf_leaves.Leaves:
-    """Where each leaf of `llama.causal(shape)` comes from in a checkpoint."""
-    hidden, ffn, layer = shape.hidden, shape.ffn, "model.layers.{layer}."
+    """Where each leaf of `llama.causal(shape)` comes from in a checkpoint of `ARCHITECTURES`."""
+    return {**_common_leaves(shape), **_dense_leaves(shape)}
+
+
+def mixtral_leaves(shape: shapes.LlamaShape) -> hf_leaves.Leaves:
+    """The same in a checkpoint of `MIXTRAL`."""
+    return {**_common_leaves(shape), **experts_files.mixtral_leaves(shape)}
+
+
+def qwen3_moe_leaves(shape: shapes.LlamaShape) -> hf_leaves.Leaves:
+    """The same in a checkpoint of `QWEN3_MOE`."""
+    return {**_common_leaves(shape), **experts_files.qwen3_leaves(shape)}
+
+
+def _common_leaves(shape: shapes.LlamaShape) -> hf_leaves.Leaves:
+    """All but the FFN's, of which the norm is here."""
+    hidden, layer = shape.hidden, "model.layers.{layer}."
     found = {
         "ends.embedding": hf_leaves.same("model.embed_tokens.weight", (shape.vocab, hidden)),
         "ends.norm": hf_leaves.same("model.norm.weight", (hidden,)),
         "blocks.attention_norm": hf_leaves.same(f"{layer}input_layernorm.weight", (hidden,)),
         "blocks.ffn_norm": hf_leaves.same(f"{layer}post_attention_layernorm.weight", (hidden,)),
-        **attention_leaves(shape),
+        **_attention_leaves(shape),
     }
+    if not shape.tied_embeddings:
+        found["ends.head"] = hf_leaves.transposed("lm_head.weight", (shape.vocab, hidden))
+    return found
+
+
+def _dense_leaves(shape: shapes.LlamaShape) -> hf_leaves.Leaves:
+    hidden, ffn, layer = shape.hidden, shape.ffn, "model.layers.{layer}."
+    found: dict[str, hf_leaves.Leaf] = {}
     for ours, theirs, sizes in (
         ("gate", "gate_proj", (ffn, hidden)),
         ("up", "up_proj", (ffn, hidden)),
@@ -110,12 +158,10 @@ def leaves(shape: shapes.LlamaShape) -> hf_leaves.Leaves:
         found[f"blocks.{ours}"] = hf_leaves.transposed(f"{layer}mlp.{theirs}.weight", sizes)
         if shape.mlp_bias:
             found[f"blocks.{ours}_bias"] = hf_leaves.same(f"{layer}mlp.{theirs}.bias", sizes[:1])
-    if not shape.tied_embeddings:
-        found["ends.head"] = hf_leaves.transposed("lm_head.weight", (shape.vocab, hidden))
     return found
 
 
-def attention_leaves(shape: shapes.LlamaShape) -> hf_leaves.Leaves:
+def _attention_leaves(shape: shapes.LlamaShape) -> hf_leaves.Leaves:
     """Those of `leaves` that are attention's, its norm excepted."""
     hidden, attend = shape.hidden, "model.layers.{layer}.self_attn."
     qkv = functools.partial(

@@ -30,14 +30,21 @@ class LayerConstant(nnx.Variable):
     """What differs from layer to layer and is no weight: `decoder.CausalDecoder` has its values."""
 
 
-def column_parallel(rngs: nnx.Rngs, sizes: tuple[int, int], *, dtype: DTypeLike) -> LinearWeights:
-    """Random `[in, out]`, of which every shard has its columns."""
-    return _linear(rngs, sizes, dtype, (None, forward.TENSOR_AXIS))
+def column_parallel(
+    rngs: nnx.Rngs, sizes: tuple[int, int], *, dtype: DTypeLike, experts: int = 0
+) -> LinearWeights:
+    """Random `[in, out]`, of which every shard has its columns; of each expert, if there are."""
+    return _linear(rngs, sizes, dtype, (None, forward.TENSOR_AXIS), experts)
 
 
-def row_parallel(rngs: nnx.Rngs, sizes: tuple[int, int], *, dtype: DTypeLike) -> LinearWeights:
-    """Random `[in, out]`, of which every shard has its rows: results are to be summed."""
-    return _linear(rngs, sizes, dtype, (forward.TENSOR_AXIS, None))
+def row_parallel(
+    rngs: nnx.Rngs, sizes: tuple[int, int], *, dtype: DTypeLike, experts: int = 0
+) -> LinearWeights:
+    """Random `[in, out]`, of which every shard has its rows: results are to be summed.
+
+    experts: as of `column_parallel`.
+    """
+    return _linear(rngs, sizes, dtype, (forward.TENSOR_AXIS, None), experts)
 
 
 def whole(rngs: nnx.Rngs, sizes: tuple[int, int], *, dtype: DTypeLike) -> LinearWeights:
@@ -136,7 +143,13 @@ def as_float32(values: Sequence[float]) -> jax.Array:
 
 
 def _linear(
-    rngs: nnx.Rngs, sizes: tuple[int, int], dtype: DTypeLike, sharding: tuple[str | None, ...]
+    rngs: nnx.Rngs,
+    sizes: tuple[int, int],
+    dtype: DTypeLike,
+    sharding: tuple[str | None, ...],
+    experts: int = 0,
 ) -> LinearWeights:
-    weights = jax.random.normal(rngs.params(), sizes, jnp.float32) * sizes[0] ** -0.5
-    return LinearWeights(weights.astype(dtype), out_sharding=sharding, eager_sharding=False)
+    kind, lead = (ExpertWeights, (experts,)) if experts else (LinearWeights, ())
+    weights = jax.random.normal(rngs.params(), (*lead, *sizes), jnp.float32) * sizes[0] ** -0.5
+    sharding = (*(None for _ in lead), *sharding)
+    return kind(weights.astype(dtype), out_sharding=sharding, eager_sharding=False)

@@ -31,13 +31,32 @@ AnyRopeScaling = RopeScaling | LinearRopeScaling
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
+class Experts:
+    """A mixture in place of every layer's FFN: `active` of `count` experts for each token.
+
+    is_sum_one: the shares of the active ones are scaled to sum to 1; else they are what the
+    router's softmax over all experts gives them.
+    """
+
+    count: int
+    active: int
+    is_sum_one: bool = True
+
+    def __post_init__(self) -> None:
+        if self.active > self.count:
+            raise errors.ConfigError(
+                f"{self.active} active experts of {self.count}: expected at most {self.count}"
+            )
+
+
+@dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class LlamaShape:
     """One decoder: `heads` queries share `kv_heads` keys and values; SwiGLU of width `ffn`.
 
     qkv_bias: added to queries, keys and values (Qwen2); out_bias: to what attention gives;
     mlp_bias: to gate, up and down. qk_norm: RMSNorm of every query and key over head_dim, before
     they are rotated (Qwen3). windows: of each layer, as in `forward.ModelFacts`; empty: none has
-    one.
+    one. experts: each of width `ffn`; None: one FFN for all.
     """
 
     name: str
@@ -59,6 +78,7 @@ class LlamaShape:
     mlp_bias: bool = False
     qk_norm: bool = False
     windows: tuple[int, ...] = ()
+    experts: Experts | None = None
 
     def __post_init__(self) -> None:
         if self.heads % self.kv_heads:
@@ -84,6 +104,8 @@ class LlamaShape:
         attention += self.qkv_bias * (self.heads + 2 * self.kv_heads) * self.head_dim
         attention += self.out_bias * self.hidden + self.qk_norm * 2 * self.head_dim
         mlp = 3 * self.hidden * self.ffn + self.mlp_bias * (2 * self.ffn + self.hidden)
+        if self.experts is not None:
+            mlp = self.experts.count * (3 * self.hidden * self.ffn + self.hidden)
         layer = attention + mlp + 2 * self.hidden
         ends = self.vocab * self.hidden * (1 if self.tied_embeddings else 2) + self.hidden
         return self.layers * layer + ends

@@ -18,8 +18,15 @@ LLAMA = {
     "num_key_value_heads": 4,
     "vocab_size": 131,
 }
-
-
+OPT = {
+    "architectures": ["OPTForCausalLM"],
+    "ffn_dim": 96,
+    "hidden_size": 64,
+    "max_position_embeddings": 40,
+    "num_attention_heads": 8,
+    "num_hidden_layers": 2,
+    "vocab_size": 131,
+}
 CONFIGS = {
     "Llama": LLAMA,
     "Llama with biases, untied": {**LLAMA, "attention_bias": True, "mlp_bias": True},
@@ -30,6 +37,25 @@ CONFIGS = {
     },
     "Qwen2": {**LLAMA, "architectures": ["Qwen2ForCausalLM"]},
     "Qwen3": {**LLAMA, "architectures": ["Qwen3ForCausalLM"], "head_dim": 16},
+    "Mixtral": {**LLAMA, "architectures": ["MixtralForCausalLM"]},
+    "Qwen3-MoE": {
+        **LLAMA,
+        "architectures": ["Qwen3MoeForCausalLM"],
+        "moe_intermediate_size": 24,
+        "num_experts": 10,
+    },
+    "Gemma 2": {**LLAMA, "architectures": ["Gemma2ForCausalLM"], "head_dim": 16},
+    "Gemma 3, untied": {
+        **LLAMA,
+        "architectures": ["Gemma3ForCausalLM"],
+        "tie_word_embeddings": False,
+    },
+    "OPT": OPT,
+    "OPT 350M's norms, untied": {
+        **OPT,
+        "do_layer_norm_before": False,
+        "tie_word_embeddings": False,
+    },
 }
 
 
@@ -62,3 +88,9 @@ def test_an_architecture_that_nobody_runs_is_refused_with_the_nearest():
     fields = config_json.Fields({**LLAMA, "architectures": ["LlamaForCausalLMs"]}, "x/config.json")
     with pytest.raises(errors.ConfigError, match=r"x/config.json: .*mean.*LlamaForCausalLM"):
         families.of(fields)
+
+
+def test_the_text_half_of_a_model_that_sees_is_hinted_at():
+    config = {**LLAMA, "architectures": ["Gemma3ForConditionalGeneration"]}
+    with pytest.raises(errors.ConfigError, match=r"ConditionalGeneration.*of Gemma3ForCausalLM"):
+        families.of(config_json.Fields(config, "x/config.json"))

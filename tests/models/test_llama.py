@@ -9,11 +9,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec
 
 from aqua_jax.control import errors
-from aqua_jax.loops import attention, forward, programs, text
 from models import decoder, llama, shapes
+from tests.models import paged
 
 TIED = dataclasses.replace(
     shapes.TINY,
@@ -32,7 +31,7 @@ IDS = np.random.default_rng(0).integers(0, shapes.TINY.vocab, 48).astype(np.int3
 @pytest.mark.parametrize("shape", [shapes.TINY, TIED], ids=["tiny", "tied and stretched"])
 def test_logits_are_those_of_a_plain_llama(shape):
     model = llama.causal(shape, seed=2)
-    np.testing.assert_allclose(paged_logits(model), plain_logits(model, shape), atol=1e-4)
+    np.testing.assert_allclose(paged.logits(model, IDS), plain_logits(model, shape), atol=1e-4)
 
 
 @pytest.mark.parametrize("shape", [shapes.TINY, TIED], ids=["tiny", "tied and stretched"])
@@ -61,46 +60,18 @@ def test_shards_that_do_not_divide_the_shape(shards, what):
         llama.causal(shapes.TINY).specs(shards)
 
 
+def test_two_shards_give_the_same_logits():
+    model = llama.causal(shapes.TINY, seed=2)
+    np.testing.assert_allclose(
+        paged.logits(model, IDS, shards=2), paged.logits(model, IDS), atol=1e-5
+    )
+
+
 def test_bfloat16_weights_stay_bfloat16():
     model = llama.causal(shapes.TINY, seed=2, dtype=jnp.bfloat16)
     assert {leaf.dtype for leaf in jax.tree.leaves(model.params)} == {jnp.dtype(jnp.bfloat16)}
     wide = llama.causal(shapes.TINY, seed=2)
-    assert abs(paged_logits(model) - plain_logits(wide, shapes.TINY)).mean() < 0.1
-
-
-def paged_logits(model: decoder.CausalDecoder) -> np.ndarray:
-    """All tokens of IDS at once through the loop's forward pass: `[tokens, vocab]`."""
-    facts = model.facts
-
-    def body(pool, params, rows):
-        pool, x = forward.run_rows(
-            model,
-            params,
-            pool,
-            rows,
-            count=jnp.int32(len(IDS)),
-            attend=attention.GatherAttention().prefill,
-            tile_rows=16,
-        )
-        return model.logits(params, x, forward.Span(rows.positions, jnp.int32(len(IDS))))
-
-    whole = PartitionSpec()
-    program = jax.jit(
-        jax.shard_map(
-            body,
-            mesh=text.tensor_mesh(jax.devices()[:1]),
-            in_specs=(programs.POOL_SPEC, model.specs(1), whole),
-            out_specs=whole,
-            check_vma=False,
-        )
-    )
-    pool = jnp.zeros((9, facts.layers, 2, 16, facts.kv_heads, facts.head_dim), facts.dtype)
-    rows = attention.Rows(
-        tokens=jnp.asarray(IDS),
-        positions=jnp.arange(len(IDS), dtype=jnp.int32),
-        tables=jnp.broadcast_to(jnp.arange(1, 9, dtype=jnp.int32)[None], (len(IDS), 8)),
-    )
-    return np.asarray(program(pool, model.params, rows), np.float32)
+    assert abs(paged.logits(model, IDS) - plain_logits(wide, shapes.TINY)).mean() < 0.1
 
 
 def plain_logits(

@@ -61,6 +61,24 @@ _LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 32,
 }
+_MANY_EXPERTS = {
+    "head_dim": 16,
+    "moe_intermediate_size": 24,
+    "num_experts": 12,
+    "num_experts_per_tok": 3,
+    "norm_topk_prob": True,
+}
+# Scores are divided by the root of a number that need not be head_dim.
+_GEMMA = {"head_dim": 16, "query_pre_attn_scalar": 12, "sliding_window": 24}
+_OPT = {
+    "hidden_size": 64,
+    "word_embed_proj_dim": 64,
+    "ffn_dim": 96,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 8,
+    "max_position_embeddings": 256,
+    "vocab_size": 101,
+}
 FULL, SLIDING = "full_attention", "sliding_attention"
 
 # By class: the fields that its cases have unless they say otherwise.
@@ -69,6 +87,11 @@ FAMILIES: Mapping[str, Mapping[str, Any]] = {
     "MistralConfig": {**_SHAPE, "sliding_window": 40},
     "Qwen2Config": _SHAPE,
     "Qwen3Config": {**_SHAPE, "head_dim": 16},
+    "MixtralConfig": {**_SHAPE, "num_local_experts": 4},
+    "Qwen3MoeConfig": {**_SHAPE, **_MANY_EXPERTS},
+    "Gemma2Config": {**_SHAPE, **_GEMMA, "num_hidden_layers": 4},
+    "Gemma3TextConfig": {**_SHAPE, **_GEMMA, "num_hidden_layers": 7},
+    "OPTConfig": _OPT,
 }
 
 
@@ -129,5 +152,92 @@ CASES = (
         sliding_window=17,
         max_window_layers=2,
         vocab_size=127,
+    ),
+    case("mixtral", "MixtralConfig", quick="native"),
+    case("mixtral_top_1", "MixtralConfig", num_experts_per_tok=1, num_key_value_heads=1),
+    case(
+        "mixtral_window",
+        "MixtralConfig",
+        sliding_window=24,
+        num_local_experts=3,
+        num_key_value_heads=8,
+        tie_word_embeddings=True,
+        vocab_size=127,
+    ),
+    case("mixtral_all", "MixtralConfig", num_local_experts=2, vocab_size=109),
+    case("qwen3_moe", "Qwen3MoeConfig", quick="xla"),
+    case("qwen3_moe_top_1", "Qwen3MoeConfig", num_experts_per_tok=1, norm_topk_prob=False),
+    case(
+        "qwen3_moe_shares",
+        "Qwen3MoeConfig",
+        norm_topk_prob=False,
+        num_experts_per_tok=5,
+        num_key_value_heads=8,
+        tie_word_embeddings=True,
+    ),
+    case(
+        "qwen3_moe_window",
+        "Qwen3MoeConfig",
+        use_sliding_window=True,
+        sliding_window=17,
+        max_window_layers=2,
+        num_key_value_heads=1,
+        vocab_size=131,
+    ),
+    case("gemma2", "Gemma2Config", quick="xla"),
+    case("gemma2_mha", "Gemma2Config", num_key_value_heads=8, vocab_size=107, head_dim=24),
+    case(
+        "gemma2_no_caps",
+        "Gemma2Config",
+        num_key_value_heads=1,
+        attn_logit_softcapping=None,
+        final_logit_softcapping=None,
+        sliding_window=7,
+    ),
+    case(
+        "gemma2_untied",
+        "Gemma2Config",
+        tie_word_embeddings=False,
+        attn_logit_softcapping=2.0,
+        final_logit_softcapping=15.0,
+        layer_types=[FULL, SLIDING, SLIDING, FULL],
+    ),
+    case("gemma3", "Gemma3TextConfig", quick="native"),
+    case(
+        "gemma3_stretched",
+        "Gemma3TextConfig",
+        num_key_value_heads=1,
+        num_attention_heads=4,
+        rope_parameters={
+            FULL: {"rope_type": "linear", "rope_theta": 1_000_000.0, "factor": 8.0},
+            SLIDING: {"rope_type": "default", "rope_theta": 10_000.0},
+        },
+        vocab_size=127,
+    ),
+    case(
+        "gemma3_layer_types",
+        "Gemma3TextConfig",
+        num_hidden_layers=3,
+        num_key_value_heads=8,
+        layer_types=[FULL, SLIDING, FULL],
+        sliding_window=7,
+        final_logit_softcapping=10.0,
+        tie_word_embeddings=False,
+    ),
+    case("opt", "OPTConfig", quick="native"),
+    case("opt_untied", "OPTConfig", tie_word_embeddings=False, num_attention_heads=4),
+    case(
+        "opt_norm_last",
+        "OPTConfig",
+        do_layer_norm_before=False,
+        tie_word_embeddings=False,
+        vocab_size=131,
+    ),
+    case(
+        "opt_no_last_norm",
+        "OPTConfig",
+        _remove_final_layer_norm=True,
+        tie_word_embeddings=False,
+        vocab_size=97,
     ),
 )
