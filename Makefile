@@ -104,12 +104,12 @@ $(VENV)/native.stamp: $(shell find xla_ext -type f) $(VENV)/run.stamp
 	@$(build-native)
 	@touch $@
 
-# torch for CPUs where that index answers: a fifth of the size.
-TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+# TORCH_INDEX=https://download.pytorch.org/whl/cpu brings torch without CUDA, a tenth of the size.
+TORCH_INDEX ?=
 $(VENV)/parity.stamp: pyproject.toml | $(BIN)/pip
 	@echo "installing aqua_jax, torch and transformers into $(VENV): minutes"
 	@$(PIP_INSTALL) $(BUILDERS)
-	@$(PIP_INSTALL) --extra-index-url=$(TORCH_INDEX) $(EDITABLE) '.[test,parity]'
+	@$(PIP_INSTALL) $(TORCH_INDEX:%=--extra-index-url=%) $(EDITABLE) '.[test,parity]'
 	@touch $@
 
 # Always configured anew, which takes a second: what was not there last time may be there now.

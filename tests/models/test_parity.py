@@ -11,6 +11,7 @@ import pytest
 
 from aqua_jax.control import errors
 from aqua_jax.loops import native_attention, text
+from models import decoder
 from tests.memory import parts
 from tests.parity import cases, golden, ours
 
@@ -33,9 +34,10 @@ RUNS = [
 @pytest.mark.parametrize(("case", "attention"), RUNS)
 def test_logits_tokens_and_bits(case, attention):
     wanted = golden.read(case.golden)
+    model = ours.load(case.name, wanted.config)
     if attention == "native":
-        skip_unless_native_can(case, wanted)
-    found = ours.compare(case.name, wanted, attention)
+        skip_unless_native_can(model)
+    found = ours.compare(model, wanted, attention)
     assert found.error <= ours.RELATIVE_ERROR_MAX
     assert found.tokens >= found.near_tie
     assert found.same_bits
@@ -59,19 +61,19 @@ def test_goldens_are_of_their_cases_and_tell():
         assert len(read.prompt) > (case.fields.get("sliding_window") or 0), case.name
 
 
-def test_another_weight_is_told():
-    """One tensor drawn anew: the comparison fails."""
+def test_other_weights_are_told():
+    """All tensors drawn anew: the comparison fails."""
     case = cases.CASES[0]
     wanted = golden.read(case.golden)
-    found = ours.compare(f"{case.name}_other", wanted, "xla")
+    found = ours.compare(ours.load(f"{case.name}_other", wanted.config), wanted, case.quick)
     assert found.error > 100 * ours.RELATIVE_ERROR_MAX
     assert not found.agrees
 
 
-def skip_unless_native_can(case: cases.Case, wanted: golden.Golden) -> None:
+def skip_unless_native_can(model: decoder.CausalDecoder) -> None:
     if parts.NO_COMPILER:
         pytest.skip(parts.NO_COMPILER)
     try:
-        native_attention.check(ours.load(case.name, wanted.config).facts)
+        native_attention.check(model.facts)
     except errors.ConfigError as error:
         pytest.skip(str(error))

@@ -1,18 +1,22 @@
 """Both sides live, every case and every attention, as a table: `python -m tests.parity.compare`.
 
-Needs the extra `parity`. Fails where they disagree, and where a golden file is not what the
-reference says today. Arguments: names of cases; default all.
+The model is read from the files that the reference has written. Needs the extra `parity`. Fails
+where they disagree, and where a golden file is not what the reference says today. Arguments: names
+of cases; default all.
 """
 
 from __future__ import annotations
 
+import pathlib
 import sys
+import tempfile
 from collections.abc import Iterator
 
 import numpy as np
 
 from aqua_jax.control import errors
 from aqua_jax.loops import text
+from models import checkpoint
 from tests.parity import cases, golden, ours, reference
 
 _COLUMNS = "{:12} {:24} {:10} {:>12} {:>12} {:>14} {:>6}  {}"
@@ -29,21 +33,25 @@ def main(names: list[str]) -> None:
         ).rstrip()
     )  # fmt: skip
     chosen = [case for case in cases.CASES if not names or case.name in names]
-    wrong = sum(not agrees for case in chosen for agrees in _rows(case))
+    wrong = 0
+    for case in chosen:
+        with tempfile.TemporaryDirectory() as folder:
+            wrong += sum(not agrees for agrees in _rows(case, pathlib.Path(folder)))
     print(f"{len(chosen)} cases, {wrong} disagreements; errors relative to the row's largest logit")
     if wrong or not chosen:
         raise SystemExit(1)
 
 
-def _rows(case: cases.Case) -> Iterator[bool]:
+def _rows(case: cases.Case, folder: pathlib.Path) -> Iterator[bool]:
     """Prints the case's rows; of each, whether it agrees."""
-    wanted = reference.answer(case)
+    wanted = reference.answer(case, folder)
+    model = checkpoint.load(folder, dtype="float32")
     note = "" if _is_fresh(case, wanted) else "golden file is stale: make it again"
     yield not note
     for attention in text.ATTENTIONS:
         row = (case.family, case.name, attention)
         try:
-            found = ours.compare(case.name, wanted, attention)
+            found = ours.compare(model, wanted, attention)
         except errors.ConfigError as error:
             print(_COLUMNS.format(*row, "-", "-", "-", "-", f"cannot: {error}"[:160]))
             continue

@@ -5,7 +5,9 @@ Needs the extra `parity`. Files that belong to no case are removed when all are 
 
 from __future__ import annotations
 
+import pathlib
 import sys
+import tempfile
 
 from tests.parity import cases, reference
 
@@ -16,7 +18,8 @@ def main(names: list[str]) -> None:
     if unknown := set(names) - by_name.keys():
         raise SystemExit(f"no case is called {', '.join(sorted(unknown))}: see {cases.__file__}")
     for name in names or by_name:
-        made = reference.answer(by_name[name])
+        with tempfile.TemporaryDirectory() as folder:
+            made = reference.answer(by_name[name], pathlib.Path(folder))
         made.save(by_name[name].golden)
         size = by_name[name].golden.stat().st_size
         print(f"{name}: {size:,} bytes, first near tie at {made.near_tie}")

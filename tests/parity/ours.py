@@ -48,9 +48,8 @@ class Verdict:
         return self.error <= RELATIVE_ERROR_MAX and self.tokens >= self.near_tie and self.same_bits
 
 
-def compare(name: str, wanted: golden.Golden, attention_name: str) -> Verdict:
+def compare(model: decoder.CausalDecoder, wanted: golden.Golden, attention_name: str) -> Verdict:
     """Runs the case's model. Raises ConfigError where this attention cannot compute it."""
-    model = load(name, wanted.config)
     limits = dataclasses.replace(_LIMITS, attention=attention_name)
     run = text.TextRunner(model, limits, space=0, clock=harness.CLOCK)
     try:

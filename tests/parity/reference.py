@@ -9,7 +9,6 @@ published checkpoints have, however the library keeps them in memory.
 from __future__ import annotations
 
 import pathlib
-import tempfile
 
 import numpy as np
 import safetensors.numpy
@@ -22,11 +21,12 @@ transformers.utils.logging.disable_progress_bar()
 torch.set_num_threads(1)  # tiny models lose by more
 
 
-def answer(case: cases.Case) -> golden.Golden:
-    """Runs the case: prompt, greedy tokens, logits at all positions, in float32 on the CPU."""
-    with tempfile.TemporaryDirectory() as folder:
-        model = _model(case, pathlib.Path(folder))
-        config = (pathlib.Path(folder) / "config.json").read_text(encoding="utf-8")
+def answer(case: cases.Case, folder: pathlib.Path) -> golden.Golden:
+    """Runs the case: prompt, greedy tokens, logits at all positions, in float32 on the CPU.
+
+    Leaves the model's checkpoint in the empty `folder`.
+    """
+    model = _model(case, folder)
     vocab = model.config.vocab_size
     prompt = golden.prompt(case, vocab)
     ids = prompt.tolist()
@@ -36,7 +36,7 @@ def answer(case: cases.Case) -> golden.Golden:
     best = np.sort(logits[len(prompt) - 1 :], axis=-1)[:, -2:]
     return golden.Golden(
         case=case.text,
-        config=config,
+        config=(folder / "config.json").read_text(encoding="utf-8"),
         prompt=prompt,
         tokens=np.asarray(ids[len(prompt) :], np.int32),
         gaps=best[:, 1] - best[:, 0],
