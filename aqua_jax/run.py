@@ -3,8 +3,9 @@
 The flag door. Every setting of the config can be changed: `--config.key=value`,
 e.g. `--config.arms=fcfs,cfs_peer --config.policy.quantum_tokens=16`. The report
 goes to the workdir. Exit codes: 0 done, 1 a promise was broken in a random run
-(`configs/fuzz.py`: its seed and the command that replays it are printed), 2 wrong
-input (one line says what), 130 interrupted (with the report of what had begun, where an arm had).
+(`configs/fuzz.py`: its seed and the command that replays it are printed) or a completion
+ended with an error, 2 wrong input (one line says what), 130 interrupted (with the
+report of what had begun, where an arm had).
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from ml_collections import config_flags
 from aqua_jax.control import errors
 from aqua_jax.experiments import (
     benchmark,
+    completion,
     config_file,
     fuzzing,
     link_checks,
@@ -44,6 +46,7 @@ from aqua_jax.experiments import (
     sweep,
     task,
     trial,
+    typewriter,
 )
 from aqua_jax.simulation import profile
 from aqua_jax.workloads import live, measure, report, runs_view, tables, task_view
@@ -53,6 +56,7 @@ _T = TypeVar("_T")
 _BROKEN = 1
 _WRONG_INPUT = 2
 _INTERRUPTED = 130
+_COMPLETED_INTO = "out/complete"  # the workdir of completions where none is given
 _HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
 _OVERRIDE = re.compile(r"--?config\.([^=]+)=(.*)", re.DOTALL)
 
@@ -277,6 +281,29 @@ def _do(one: task.Task, console: rich.console.Console, stop: _Stop) -> int:
     return 0
 
 
+def _complete(one: completion.Completion, workdir: pathlib.Path, stop: _Stop) -> int:
+    """Completes prompts: their texts to the output as they come, all else to the errors."""
+    console = rich.console.Console(stderr=True, highlight=False)
+    jax.config.update("jax_num_cpu_devices", one.settings.devices)
+    console.print("loading and compiling")
+    made = one.machine()
+    if made.path.sentence:
+        console.print(rich.text.Text(made.path.sentence))
+    _say_links(made.links, console)
+    writer = typewriter.Typewriter(sys.stdout, [str(prompt.given) for prompt in one.prompts])
+    try:
+        with stop.gently():
+            result = one.run(made, writer.say, stopped=stop)
+    finally:
+        made.close()
+    path = _written(lambda: result.write(workdir))
+    for line in (*result.failures, typewriter.figures(result), f"completions: {path}"):
+        console.print(rich.text.Text(line), soft_wrap=True)
+    if result.failures:
+        return _BROKEN
+    return _INTERRUPTED if stop.asked else 0
+
+
 def _profile(
     one: profile_bench.ProfileBenchmark, workdir: pathlib.Path, console: rich.console.Console
 ) -> int:
@@ -341,13 +368,18 @@ def _read(argv: Sequence[str]) -> _Work:
         if values["workdir"].value:
             raise errors.ConfigError("--workdir: this config writes no report; leave it out")
         return lambda console, stop: _do(wanted, console, stop)
-    workdir = _check_workdir(values["workdir"].value)
+    completing = overrides.completion_of(config)
+    default = "" if completing is None else _COMPLETED_INTO
+    workdir = _check_workdir(values["workdir"].value or default)
     measured = overrides.benchmark_of(config)
     if isinstance(measured, profile_bench.ProfileBenchmark):
         return lambda console, stop: _profile(measured, workdir, console)
     if measured is not None:
         as_given = overrides.as_json(measured)
         return lambda console, stop: _measure(measured, workdir, console, config=as_given)
+    if completing is not None:
+        job = completion.Completion(completing)
+        return lambda console, stop: _complete(job, workdir, stop)
     fuzz = overrides.fuzz_of(config)
     if fuzz is not None:
         replay = f"python -m aqua_jax.run --config={values['config'].value} --workdir={workdir}"

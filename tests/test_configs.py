@@ -29,6 +29,7 @@ def dump(path: pathlib.Path) -> dict[str, Any]:
     config = config_file.load(str(path))
     settings = overrides.task_of(config) or overrides.benchmark_of(config)
     settings = settings or overrides.simulated_of(config) or overrides.fuzz_of(config)
+    settings = settings or overrides.completion_of(config)
     return overrides.as_json(settings or overrides.experiment(config))
 
 
@@ -74,7 +75,13 @@ def test_its_docstring_is_its_record(path):
 @every_config
 def test_it_can_be_run_and_making_it_compiles_nothing(path):
     config = config_file.load(str(path))
-    if any(of(config) for of in (overrides.task_of, overrides.benchmark_of, overrides.fuzz_of)):
+    others = (
+        overrides.task_of,
+        overrides.benchmark_of,
+        overrides.fuzz_of,
+        overrides.completion_of,
+    )
+    if any(read(config) is not None for read in others):
         return
     imagined = overrides.simulated_of(config)
     if imagined is not None:

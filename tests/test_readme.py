@@ -107,7 +107,8 @@ def test_runs_name_a_config_settings_and_arms_that_exist() -> None:
         assert is_task or flags.pop("workdir").startswith("out/")  # which git ignores
         for name, value in flags.items():
             set_value(config, name.removeprefix("config."), value)
-        if not is_task and overrides.fuzz_of(config) is None:  # which has no arms
+        others = (overrides.task_of, overrides.fuzz_of, overrides.completion_of)
+        if all(read(config) is None for read in others):  # which have no arms
             check_arms(overrides.simulated_of(config) or overrides.experiment(config))
 
 

@@ -65,6 +65,7 @@ class Machine:
         )
         self.path = path.fitted(model.facts)
         self.vocab_size: int = model.facts.vocab
+        self.context_tokens: int = model.facts.context_tokens
         self._window: int = model.facts.window
         self.runner = text.TextRunner(
             model,

@@ -1,7 +1,7 @@
 """The settings in words, for the door's `--help`.
 
-Knows: the docstrings and defaults of `settings.py` and `simulated_settings.py`. Does not know:
-flags.
+Knows: the docstrings and defaults of `settings.py`, `simulated_settings.py` and
+`completion_settings.py`. Does not know: flags.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import inspect
 import textwrap
 import typing
 
-from aqua_jax.experiments import settings, simulated_settings
+from aqua_jax.experiments import completion_settings, settings, simulated_settings
 
 _COLUMNS = 96
 
@@ -19,17 +19,18 @@ _COLUMNS = 96
 def text() -> str:
     """Every head of an experiment with its names, their meaning and their defaults.
 
-    Of a simulated one, those that it has to itself.
+    Of a simulated one and of completions, those that they have to themselves.
     """
     real = _heads(settings.Experiment)
-    own = {
-        name: cls
-        for name, cls in _heads(simulated_settings.SimulatedExperiment).items()
-        if cls is not real.get(name)
-    }
     sections = [_section(name, cls, leave_out=set(real)) for name, cls in real.items()]
-    sections.append("Of simulated experiments, configs/sim_*.py; other heads as above:")
-    sections += [_section(name, cls, leave_out=set(real) | set(own)) for name, cls in own.items()]
+    for title, whole in (
+        ("Of simulated experiments, configs/sim_*.py", simulated_settings.SimulatedExperiment),
+        ("Of completions, configs/complete.py", completion_settings.CompletionSettings),
+    ):
+        own = {name: cls for name, cls in _heads(whole).items() if cls is not real.get(name)}
+        sections.append(f"{title}; other heads as above:")
+        left_out = set(real) | set(own)
+        sections += [_section(name, cls, leave_out=left_out) for name, cls in own.items()]
     return "\n\n".join(sections)
 
 

@@ -6,6 +6,7 @@
     SimulatedExperiment --simulated_config_dict--> ... --simulated_of--> SimulatedExperiment
     Fuzz --fuzz_config_dict--> ... --fuzz_of--> Fuzz
     Task --task_config_dict--> ... --task_of--> Task
+    CompletionSettings --completion_config_dict--> ... --completion_of--> CompletionSettings
 
 Unknown keys and values of the wrong type fail with the nearest known key.
 """
@@ -20,7 +21,14 @@ from typing import Any, TypeVar
 import ml_collections
 
 from aqua_jax.control import errors
-from aqua_jax.experiments import benchmark, fuzzing, settings, simulated_settings, task
+from aqua_jax.experiments import (
+    benchmark,
+    completion_settings,
+    fuzzing,
+    settings,
+    simulated_settings,
+    task,
+)
 
 # An experiment, real or simulated: what has a workload and arms.
 Whole = TypeVar("Whole", settings.Experiment, simulated_settings.SimulatedExperiment)
@@ -30,6 +38,7 @@ _BENCHMARK = "benchmark"  # in the place of arms: the class of the settings
 _TASK = "task"  # likewise
 _SIMULATED = "simulated"  # beside the settings of a simulated experiment: True
 _FUZZ = "fuzz"  # beside the settings of random runs: True
+_COMPLETION = "completion"  # beside the settings of completions: True
 _BOOLEANS = ("true", "t", "1", "false", "f", "0")
 # type of a setting -> what reads it from a flag, and that in words
 _READERS: Mapping[type, tuple[Callable[[str], Any], str]] = {
@@ -107,6 +116,23 @@ def fuzz_of(config: ml_collections.ConfigDict) -> fuzzing.Fuzz | None:
     return _build(fuzzing.Fuzz, tree, "config")
 
 
+def completion_config_dict(
+    settings_of: completion_settings.CompletionSettings,
+) -> ml_collections.ConfigDict:
+    """The settings of completions as flags see them, marked as such."""
+    return ml_collections.ConfigDict({_COMPLETION: True} | _plain(settings_of))
+
+
+def completion_of(
+    config: ml_collections.ConfigDict,
+) -> completion_settings.CompletionSettings | None:
+    """The completions of a config after overrides; None for another's. Raises ConfigError."""
+    tree = config.to_dict()
+    if not tree.pop(_COMPLETION, False):
+        return None
+    return _build(completion_settings.CompletionSettings, tree, "config")
+
+
 def experiment(config: ml_collections.ConfigDict) -> settings.Experiment:
     """The frozen settings of a config after overrides. Raises ConfigError."""
     return _build(settings.Experiment, config.to_dict(), "config")
@@ -164,7 +190,8 @@ def as_json(
     | simulated_settings.SimulatedExperiment
     | benchmark.Benchmark
     | fuzzing.Fuzz
-    | task.Task,
+    | task.Task
+    | completion_settings.CompletionSettings,
 ) -> dict[str, Any]:
     """The settings as plain JSON values; functions by their qualified names."""
     return _plain(whole, functions=False)

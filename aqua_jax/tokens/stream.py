@@ -6,9 +6,7 @@ its stream, sampling, chat.
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any
 
 from aqua_jax.control import errors
 from aqua_jax.engine import streams
@@ -19,8 +17,8 @@ class TextStream:
     """Pieces of text of one session. Any one thread may read it.
 
     A stop string that has come ends it: the session is aborted at the engine, by `abort(id)`, and
-    what it still sends is dropped. id_of: the id of a token as the runner emits it, where that is
-    more than an id. `tokens` holds them as they came, up to the last that has part in the text.
+    what it still sends is dropped. `tokens` holds the ids as they came, which may carry more (log
+    probabilities), up to the last that has part in the text.
     """
 
     def __init__(
@@ -31,14 +29,12 @@ class TextStream:
         abort: Callable[[int], None],
         stop: Sequence[str] = (),
         include_stop: bool = False,
-        id_of: Callable[[Any], int] = operator.index,
     ) -> None:
-        self.tokens: list[Any] = []
+        self.tokens: list[int] = []
         self._stream = stream
         self._detokenizer = detokenizer
         self._stops = stops.StopStrings(stop, include=include_stop)
         self._abort = abort
-        self._id_of = id_of
         self._ended = False
 
     @property
@@ -63,6 +59,15 @@ class TextStream:
         """The stop string that ended it; "" where none did."""
         return self._stops.matched
 
+    @property
+    def first_token_at(self) -> float | None:
+        """The engine's clock at its first token; None before."""
+        return self._stream.first_token_at
+
+    def abort(self) -> None:
+        """Ends the session where it stands, at the engine's next step."""
+        self._abort(self._stream.id)
+
     def read(self, timeout_seconds: float = 0.0) -> str:
         """The text that has come; waits up to `timeout_seconds` for tokens. "": none yet, or end.
 
@@ -75,10 +80,10 @@ class TextStream:
         last = self._stream.ended
         for token in self._stream.read(timeout_seconds):
             self.tokens.append(token)
-            text += self._stops.push(self._detokenizer.push((self._id_of(token),)))
+            text += self._stops.push(self._detokenizer.push((token,)))
             if self._stops.matched:
                 self._ended = True
-                self._abort(self._stream.id)
+                self.abort()
                 return text
         if last:
             self._ended = True

@@ -30,11 +30,20 @@ def test_every_setting_is_named_with_its_default():
 
 def test_simulated_experiments_have_what_is_theirs_alone():
     _, text = manual.text().split("Of simulated experiments")
+    text, _ = text.split("Of completions")
     heads = re.findall(r"--config\.(\w*)\.?NAME=VALUE\n", text)
     assert heads == ["", "device", "engine", "memory", "cluster", "report"]
     assert "rates: requests a second" in text
     assert "hardware H100, model CodeLlama-34B" in text
     assert "overlap True" in text
+
+
+def test_completions_have_what_is_theirs_alone():
+    _, text = manual.text().split("Of completions")
+    heads = re.findall(r"--config\.(\w*)\.?NAME=VALUE\n", text)
+    assert heads == ["", "sampling"]
+    assert "max_tokens 128" in text
+    assert "temperature: 0 is greedy" in text
 
 
 def test_it_fits_a_terminal_and_says_what_a_setting_means():

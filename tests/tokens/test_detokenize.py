@@ -33,6 +33,7 @@ def stream(kind: str, cuts: list[list[int]]) -> list[str]:
 
 
 @every_kind
+@hypothesis.settings(max_examples=60)
 @hypothesis.given(text=texts, data=st.data())
 def test_any_text_comes_back_whatever_the_cuts(kind: str, text: str, data: st.DataObject):
     ids = LIBRARIES[kind].encode(text).ids
