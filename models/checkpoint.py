@@ -24,6 +24,7 @@ from models import (
     families,
     hf_folder,
     hf_load,
+    hf_match,
     hf_save,
     orbax_folder,
 )
@@ -81,19 +82,25 @@ def save(
     config: the file's fields, or its bytes, kept as they are. companions: a folder whose tokenizer,
     templates and licence are copied. shard_bytes, progress: of the Hugging Face layout.
 
-    Raises ConfigError when something is there: nothing is ever overwritten.
+    Raises ConfigError when something is there, for nothing is ever overwritten, and for parameters
+    that are not those of the config.
     """
     text = config if isinstance(config, bytes) else json.dumps(config, indent=2).encode() + b"\n"
     with whole(pathlib.Path(path)) as folder:
         (folder / hf_folder.CONFIG).write_bytes(text)
+        fields = config_json.Fields.read(folder / hf_folder.CONFIG)
+        family = families.of(fields)
+        shape = family.shape(fields)
+        abstract = family.causal(shape, params={}).abstract_params
+        wrong = hf_match.differences(abstract, hf_match.by_path(params))
+        if wrong:
+            raise errors.ConfigError(f"{path}: the parameters are not those of the config: {wrong}")
         if companions is not None:
             _copy(pathlib.Path(companions), folder)
         if layout == ORBAX:
             orbax_folder.write(params, folder)
         else:
-            fields = config_json.Fields.read(folder / hf_folder.CONFIG)
-            family = families.of(fields)
-            leaves = family.leaves(family.shape(fields))
+            leaves = family.leaves(shape)
             hf_save.write(params, leaves, folder, shard_bytes=shard_bytes, progress=progress)
 
 

@@ -72,6 +72,17 @@ def expected(abstract: Any, leaves: hf_leaves.Leaves) -> dict[str, tuple[int, ..
     }
 
 
+def differences(abstract: Any, found: Mapping[str, Any]) -> str:
+    """Our leaves by path whose shapes are not those of a model; "" where there are none."""
+    wanted = {path: leaf.shape for path, leaf in by_path(abstract).items()}
+    shapes = {path: tuple(leaf.shape) for path, leaf in found.items()}
+    return "; ".join(
+        f"{path} has shape {shapes.get(path)}, expected {wanted.get(path)}"
+        for path in sorted(wanted.keys() | shapes.keys())
+        if wanted.get(path) != shapes.get(path)
+    )
+
+
 def by_path(tree: Any) -> dict[str, Any]:
     """The leaves of a tree of parameters by their keys, joined by dots."""
     return {

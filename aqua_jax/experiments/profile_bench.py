@@ -66,7 +66,7 @@ class ProfileBenchmark:
     @property
     def title(self) -> str:
         """What the rows are."""
-        return f"Profile of {self.experiment.model.name}"
+        return f"Profile of {self.experiment.model.title}"
 
     @property
     def devices(self) -> list[str]:
@@ -202,7 +202,7 @@ def _profile(
         measured_on={
             "cpu": f"{hardware['cpu']}, {hardware['cores']} cores",
             "devices": ", ".join(hardware["devices"]),
-            "model": f"{model.name}, {model.dtype}, {model.shards} shards",
+            "model": f"{model.title}, {model.dtype}, {model.shards} shards",
             "data path": ", ".join(
                 f"{choice.setting}: {choice.used}" for choice in shared.path.choices.values()
             ),

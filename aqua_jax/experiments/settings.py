@@ -79,6 +79,11 @@ class ModelSettings:
         checks.at_least("model", self, 1, "shards")
         checks.one_of("model.dtype", self.dtype, DTYPES)
 
+    @property
+    def title(self) -> str:
+        """What to call it."""
+        return self.path or self.name
+
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class EngineSettings:

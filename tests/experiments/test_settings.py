@@ -123,3 +123,8 @@ def test_peers_come_before_hosts():
     }
     ordered = [name for name, _ in settings.MemorySettings(tiers=tiers).nearest_first]
     assert ordered == ["b_peer", "z_peer", "a_host"]
+
+
+def test_a_model_from_a_folder_is_called_by_it():
+    assert settings.ModelSettings(build=build, name="a").title == "a"
+    assert settings.ModelSettings(build=build, name="a", path="some/b").title == "some/b"

@@ -72,3 +72,19 @@ def test_a_folder_that_cannot_be_written_is_refused(tmp_path, source):
     (tmp_path / "file").write_text("")
     with pytest.raises(errors.ConfigError, match=r"target cannot be written: .*file\)"):
         checkpoint.save(model.params, hf_scene.LLAMA, tmp_path / "file" / "target")
+
+
+def test_parameters_that_are_not_those_of_the_config_are_refused(tmp_path, source):
+    model = checkpoint.load(source, dtype=None)
+    config = {**hf_scene.LLAMA, "num_hidden_layers": 4}
+    for layout in checkpoint.LAYOUTS:
+        with pytest.raises(errors.ConfigError, match=r"blocks.down has shape \(3, 96, 64\), exp"):
+            checkpoint.save(model.params, config, tmp_path / "target", layout=layout)
+    assert [path.name for path in tmp_path.iterdir()] == ["source"]
+
+
+def test_a_folder_that_may_not_be_looked_into_is_refused(source):
+    source.chmod(0)
+    with hf_scene.unprivileged(), pytest.raises(errors.ConfigError, match="Permission denied"):
+        checkpoint.load(source, dtype=None)
+    source.chmod(0o700)

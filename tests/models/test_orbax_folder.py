@@ -74,6 +74,13 @@ def test_a_checkpoint_that_lost_a_part_is_refused(copied, lost):
         orbax_folder.load(copied, dtype=None)
 
 
+def test_a_folder_without_parameters_is_refused(copied):
+    shutil.rmtree(copied / "orbax")
+    (copied / "orbax").mkdir()
+    with pytest.raises(errors.ConfigError, match="it holds no parameters; save it again"):
+        orbax_folder.load(copied, dtype=None)
+
+
 # Orbax leaves the reading of other arrays unfinished when that of one fails.
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 def test_a_checkpoint_with_damaged_values_is_refused(copied):
