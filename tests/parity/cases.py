@@ -116,6 +116,7 @@ CASES = (
         "code_llama",
         "LlamaConfig",
         num_attention_heads=16,
+        head_dim=8,
         rope_parameters={"rope_type": "default", "rope_theta": 1_000_000.0},
         vocab_size=113,
     ),
