@@ -65,7 +65,7 @@ def choose(logits: jax.Array, asking: jax.Array, rows: Callable[[], Rows]) -> Ch
 
 
 def _choose(logits: jax.Array, asking: jax.Array, rows: Rows) -> Chosen:
-    # A row that asks for nothing, or does not run, must not make the others sort the vocabulary.
+    # A row that asks for nothing, or does not run, must not make the others search the vocabulary.
     state = rows.state
     wanted = asking & state.shaping.wanted(rows.positions)
     shaped = shaping.shape(logits, rows.positions, state.shaping, wanted, rows.noted)

@@ -7,15 +7,21 @@ position and parameters alone, so it comes out the same in any lane, batch and s
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
+_INFINITY_BITS = 0x7F800000  # of float32, the largest of those that are not negative
+
 
 class Sampling(NamedTuple):
-    """How each row chooses. Temperature 0 is greedy; top_k 0, top_p 1, min_p 0 keep all tokens."""
+    """How each row chooses. Temperature 0 is greedy; top_k 0, top_p 1, min_p 0 keep all tokens.
+
+    Tokens as likely as the last one that top-k or top-p keeps are kept too.
+    """
 
     seeds: jax.Array  # [rows] int32, the bits of a 32-bit seed
     temperatures: jax.Array  # [rows] float32
@@ -29,7 +35,7 @@ def sample(logits: jax.Array, positions: jax.Array, sampling: Sampling) -> jax.A
 
     positions: the position each token will have; with the seed it is the draw's random key.
     Greedy rows take the exact argmax (the lowest id of equals). A logit of -inf is
-    never drawn. The sorting is skipped while no row that samples has a top-k or a top-p.
+    never drawn. The search for top-k or top-p is skipped while no row that samples has one.
     """
     greedy = jnp.argmax(logits, axis=-1).astype(jnp.int32)
     samples = sampling.temperatures > 0
@@ -51,56 +57,62 @@ def uniforms(seeds: jax.Array, positions: jax.Array) -> jax.Array:
 
 
 def _draw(logits: jax.Array, positions: jax.Array, sampling: Sampling) -> jax.Array:
-    """Inverts the distribution function of the kept tokens.
+    """Inverts the distribution function of the kept tokens, by id.
 
-    One random number a row, where adding Gumbel noise takes one a token. Whether a
-    row goes by id or by rank is its own affair, not its neighbours'.
+    One random number a row, where adding Gumbel noise takes one a token.
     """
-    numbers = uniforms(sampling.seeds, positions)
-    best = jnp.max(logits, axis=-1, keepdims=True)
-    by_id = _invert(_weights(logits, best, sampling), numbers)
-    ranked = ((sampling.top_ks > 0) & (sampling.top_ks < logits.shape[-1])) | (sampling.top_ps < 1)
-    return lax.cond(
-        jnp.any(ranked & (sampling.temperatures > 0)),
-        lambda: jnp.where(ranked, _draw_ranked(logits, numbers, sampling), by_id),
-        lambda: by_id,
-    )
+    # Relative to the best, so that a tiny temperature gives 0 and -inf, never a NaN.
+    distance = jnp.maximum(jnp.max(logits, axis=-1, keepdims=True) - logits, 0)
+    samples = sampling.temperatures > 0
+    safe = jnp.where(samples, sampling.temperatures, 1)
+    weights = jnp.exp(-distance / safe[:, None])
+    weights = jnp.where(weights >= sampling.min_ps[:, None], weights, 0)
+
+    def enough(kept: jax.Array) -> jax.Array:
+        return jnp.sum(kept > 0, axis=-1) >= sampling.top_ks
+
+    weights = _keep_nearest(weights, distance, samples & (sampling.top_ks > 0), enough)
+    mass = sampling.top_ps * jnp.sum(weights, axis=-1)  # a share of what top-k left
+
+    def reached(kept: jax.Array) -> jax.Array:
+        return jnp.sum(kept, axis=-1) >= mass
+
+    weights = _keep_nearest(weights, distance, samples & (sampling.top_ps < 1), reached)
+    return _invert(weights, uniforms(sampling.seeds, positions))
 
 
-def _draw_ranked(logits: jax.Array, numbers: jax.Array, sampling: Sampling) -> jax.Array:
-    """Draws among the likeliest."""
-    ids = jnp.broadcast_to(jnp.arange(logits.shape[-1], dtype=jnp.int32)[None], logits.shape)
-    ascending, ids = lax.sort((-logits, ids), dimension=1, num_keys=1, is_stable=True)
-    weights = _weights(-ascending, -ascending[:, :1], sampling)
-    ranks = jnp.arange(logits.shape[-1])[None]
-    top_ks = sampling.top_ks[:, None]
-    weights = jnp.where((top_ks == 0) | (ranks < top_ks), weights, 0)
-    # Top-p keeps the fewest tokens whose mass, out of what top-k left, reaches it: those before
-    # which it is not reached. The first is kept even if its share underflows.
-    top_ps = sampling.top_ps[:, None]
-    before = jnp.cumsum(weights, axis=-1) - weights
-    reached = before >= top_ps * jnp.sum(weights, axis=-1, keepdims=True)
-    weights = jnp.where((top_ps < 1) & reached & (ranks > 0), 0, weights)
-    return jnp.take_along_axis(ids, _invert(weights, numbers)[:, None], axis=1)[:, 0]
+def _keep_nearest(
+    weights: jax.Array,
+    distance: jax.Array,
+    rows: jax.Array,
+    suffices: Callable[[jax.Array], jax.Array],
+) -> jax.Array:
+    """In `rows` `[rows]`, the fewest weights nearest to the best that suffice; 0 for the others.
 
-
-def _weights(logits: jax.Array, best: jax.Array, sampling: Sampling) -> jax.Array:
-    """Probabilities relative to the best token's, 0 where min-p leaves a token out.
-
-    So a tiny temperature gives 0 and -inf, never a NaN.
+    Halves the bits of the largest distance, 31 times: on CPU, at a vocabulary of 150,000, a
+    fifth of what it takes to sort it. Sums of fewer weights, folded alike, are never larger, so
+    halving is sound.
     """
-    distance = jnp.minimum(logits - best, 0)
-    safe = jnp.where(sampling.temperatures > 0, sampling.temperatures, 1)
-    weights = jnp.exp(distance / safe[:, None])
-    return jnp.where(weights >= sampling.min_ps[:, None], weights, 0)
+    keys = lax.bitcast_convert_type(distance, jnp.int32)  # in order, as none is negative
+
+    def halve(_: jax.Array, bounds: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        low, high = bounds
+        middle = low + (high - low) // 2
+        fits = suffices(jnp.where(keys <= middle[:, None], weights, 0))
+        return jnp.where(fits, low, middle + 1), jnp.where(fits, middle, high)
+
+    def search() -> jax.Array:
+        start = (jnp.zeros_like(rows, jnp.int32), jnp.full_like(rows, _INFINITY_BITS, jnp.int32))
+        _, last = lax.fori_loop(0, 31, halve, start)
+        return jnp.where(rows[:, None] & (keys > last[:, None]), 0, weights)
+
+    return lax.cond(jnp.any(rows), search, lambda: weights)
 
 
 def _invert(weights: jax.Array, numbers: jax.Array) -> jax.Array:
     """The first column of each row at which the running sum passes its number's share of all."""
-    reached = jnp.cumsum(weights, axis=-1)
-    passed = (weights > 0) & (reached > numbers[:, None] * reached[:, -1:])
+    sums = jnp.cumsum(weights, axis=-1)
+    passed = (weights > 0) & (sums > numbers[:, None] * sums[:, -1:])
     # Sums are rounded, so nothing may pass; then the likeliest it is.
-    found = jnp.where(
-        jnp.any(passed, axis=-1), jnp.argmax(passed, axis=-1), jnp.argmax(weights, axis=-1)
-    )
-    return found.astype(jnp.int32)
+    found = jnp.where(jnp.any(passed, axis=-1, keepdims=True), passed.astype(jnp.float32), weights)
+    return jnp.argmax(found, axis=-1).astype(jnp.int32)

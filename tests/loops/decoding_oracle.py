@@ -49,16 +49,11 @@ def probabilities(logits: np.ndarray, payload: prompt.TextPayload) -> tuple[np.n
     return found, min(margins)
 
 
-def draw(
-    found: np.ndarray, logits: np.ndarray, number: float, *, ranked: bool
-) -> tuple[int, float]:
-    """The token for a number in [0, 1), by id or by rank; how near it was to another."""
-    order = np.argsort(-logits, kind="stable") if ranked else np.arange(found.size)
-    reached = np.cumsum(found[order])
-    where = min(
-        int(np.searchsorted(reached, number, side="right")), np.flatnonzero(found[order])[-1]
-    )
-    return int(order[where]), float(abs(reached - number).min())
+def draw(found: np.ndarray, number: float) -> tuple[int, float]:
+    """The token for a number in [0, 1), by id; how near it was to another."""
+    reached = np.cumsum(found)
+    where = min(int(np.searchsorted(reached, number, side="right")), np.flatnonzero(found)[-1])
+    return int(where), float(abs(reached - number).min())
 
 
 def logprobs(logits: np.ndarray) -> np.ndarray:

@@ -108,14 +108,13 @@ def test_each_draw_is_that_of_plain_numpy(temperature, top_k, top_p, min_p, seed
     hypothesis.assume(margin > 1e-5)
     found = draw(np.tile(logits, (64, 1)), **options)
     numbers = np.asarray(_numbers(jnp.arange(64), jnp.full(64, 5)))
-    ranked = 0 < top_k < VOCAB or top_p < 1
     for token, number in zip(found, numbers, strict=True):
-        expected, distance = decoding_oracle.draw(likely, logits, float(number), ranked=ranked)
+        expected, distance = decoding_oracle.draw(likely, float(number))
         assert token == expected or distance < 1e-5
     assert (likely[found] > 0).all()
 
 
-def test_a_row_draws_alike_whether_its_neighbours_need_ranks_or_not():
+def test_a_row_draws_alike_whether_its_neighbours_have_top_k_or_not():
     logits = np.random.default_rng(1).normal(size=(32, VOCAB)).astype(np.float32)
     plain = draw(logits, temperature=1.5, min_p=0.05)
     ranked = draw(logits, temperature=1.5, min_p=0.05, top_k=3)
@@ -133,11 +132,18 @@ def test_what_is_masked_is_never_drawn():
 
 
 def test_top_p_counts_what_top_k_leaves():
-    # Of four alike top_k leaves two, and half of what is left is one.
-    logits = np.zeros((ROWS, VOCAB), np.float32)
-    logits[:, 4:] = -50
+    # Of four nearly alike top_k leaves two, and half of what is left is one.
+    logits = np.full((ROWS, VOCAB), -50, np.float32)
+    logits[:, :4] = 0, -0.01, -0.02, -0.03
     assert set(draw(logits, top_k=2, top_p=0.5)) == {0}
     assert set(draw(logits, top_p=0.5)) == {0, 1}
+
+
+def test_equals_of_the_last_one_kept_are_kept():
+    logits = np.full((ROWS, VOCAB), -50, np.float32)
+    logits[:, 3:7] = 0
+    assert set(draw(logits, top_k=2)) == {3, 4, 5, 6}
+    assert set(draw(logits, top_p=0.1)) == {3, 4, 5, 6}
 
 
 def test_top_k_and_top_p_both_bind():
