@@ -15,6 +15,7 @@ from aqua_jax.workloads import records
 # Of a record: numbers that add up.
 _SUMS = (
     "copies_late", "slices", "slices_late", "preemptions", "recomputed_tokens", "overrun_tokens",
+    "prefill_tokens", "prefix_query_tokens", "prefix_hit_tokens", "cached_pages",
     "stall_seconds", "idle_seconds", "busy_window_seconds", "prefill_seconds", "device_seconds",
     "wasted_bytes", "mover_errors",
 )  # fmt: skip

@@ -160,6 +160,12 @@ class Recorder(observer.Observer):
         seconds = engine.usage.seconds
         record = self.record
         record.preemptions = counters.preemptions
+        record.prefill_tokens = counters.prefill_tokens
+        record.prefix_query_tokens = counters.prefix_query_tokens
+        record.prefix_hit_tokens = counters.prefix_hit_tokens
+        memory = engine.controller.memory
+        pools = (memory.device, *(tier.slots for tier in memory.tiers))
+        record.cached_pages = sum(pool.cached_count for pool in pools)
         record.recomputed_tokens = counters.recomputed_tokens
         record.overrun_tokens = counters.overrun_tokens
         record.stall_seconds = seconds[usage.Use.STALL]

@@ -17,7 +17,7 @@ from aqua_jax.engine import observer
 from aqua_jax.experiments import away_reads, recorder, replay, simulated_settings
 from aqua_jax.simulation import engines, hardware, network, shapes
 from aqua_jax.simulation import runner as runners
-from aqua_jax.workloads import fairness, measure, records
+from aqua_jax.workloads import fairness, measure, records, reusable
 
 
 class Job(NamedTuple):
@@ -61,6 +61,8 @@ def run(job: Job, stopped: Callable[[], bool]) -> Done:
         sample_seconds=arm.report.sample_seconds,
         keeps_timeline=job.keeps_record,
     )
+    if arm.engine.prefix_reuse:
+        record.reusable_share = reusable.share(job.arrivals)
     made = make(arm, keeper)
     memory = made.engine.controller.memory
     record.capacity_pages = {"device": memory.device.capacity}

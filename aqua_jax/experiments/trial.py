@@ -23,7 +23,7 @@ from aqua_jax.experiments import (
     replay,
     settings,
 )
-from aqua_jax.workloads import fairness, live, measure, records, report, shaping
+from aqua_jax.workloads import fairness, live, measure, records, report, reusable, shaping
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -113,6 +113,8 @@ class Trial:
             fairness=fairness.Fairness(arm.policy.tenant_weights),
         )
         keeper = recorder.Recorder(record, shared.runner.page_bytes, shared.away_reads(arm))
+        if arm.engine.prefix_reuse:
+            record.reusable_share = reusable.share(drawn)
         running = shared.start(arm, keeper)
         engine = running.engine
         memory = engine.controller.memory

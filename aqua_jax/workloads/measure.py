@@ -37,6 +37,7 @@ def summarise(record: records.RunRecord) -> dict[str, Any]:
         "output_tokens_per_second": ratio(output_tokens, union_seconds(intervals)),
         "makespan_seconds": _makespan_seconds(intervals),
         "prefill_share": ratio(record.prefill_seconds, record.device_seconds),
+        "prefill_tokens": record.prefill_tokens,
         "preemptions": record.preemptions,
         "recomputed_tokens": record.recomputed_tokens,
         "overrun_tokens": record.overrun_tokens,
@@ -59,6 +60,13 @@ def summarise(record: records.RunRecord) -> dict[str, Any]:
         del summary["controller_seconds"]
     if record.interrupted:
         summary["interrupted"] = True
+    if record.prefix_query_tokens:
+        summary["prefix"] = {
+            "query_tokens": record.prefix_query_tokens,
+            "hit_tokens": record.prefix_hit_tokens,
+            "cached_pages": record.cached_pages,
+            "reusable_share": record.reusable_share,
+        }
     if record.attended_bytes:
         summary["attended_bytes"] = dict(record.attended_bytes)
     if record.mover_errors:
@@ -127,8 +135,13 @@ def compare(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> dict[s
         "e2e_p99_ratio": sooner("e2e_seconds", "p99"),
         "throughput_ratio": ratio(candidate[throughput], baseline[throughput]),
         "stall_ratio": _time_ratio(baseline["stall_seconds"], candidate["stall_seconds"]),
+        "prefill_saved": _saved(baseline["prefill_tokens"], candidate["prefill_tokens"]),
         "token_ids_equal": baseline["token_ids_sha256"] == candidate["token_ids_sha256"],
     }
+
+
+def _saved(before: int, after: int) -> float | None:
+    return 1 - after / before if before else None
 
 
 def distribution(values: Sequence[float]) -> dict[str, float | None]:

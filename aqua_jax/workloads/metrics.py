@@ -53,6 +53,25 @@ ARM: Mapping[str, Metric] = {
     ),
     "makespan_seconds": Metric("Makespan", "s", "from the first scheduled arrival to the last end"),
     "prefill_share": Metric("Prefill share", "share", "share of device seconds spent on prompts"),
+    "prefill_tokens": Metric("Prefilled", "tokens", "tokens that prefill programs computed"),
+    "prefix.query_tokens": Metric(
+        "Looked up",
+        "tokens",
+        "tokens known of sessions without state when they began, whose pages were looked for; "
+        "present where prefixes are reused, as are the next",
+    ),
+    "prefix.hit_tokens": Metric(
+        "Reused", "tokens", "those of them whose pages were there, on the device or in a tier"
+    ),
+    "prefix.cached_pages": Metric(
+        "Cached pages", "pages", "pages and slots kept for reuse that nobody uses, at the end"
+    ),
+    "prefix.reusable_share": Metric(
+        "Reusable",
+        "share",
+        "share of the workload's prompt tokens in blocks with which an earlier request of the same "
+        "tenant began too",
+    ),
     "preemptions": Metric("Preemptions", "", "times a session lost its lane before its end"),
     "recomputed_tokens": Metric(
         "Recomputed", "tokens", "tokens computed again because their state had been given up"
@@ -129,9 +148,12 @@ COMPARISON: Mapping[str, Metric] = {
         ("stall", "Stall", "stall seconds, baseline over candidate"),
     )
 } | {
+    "prefill_saved": Metric(
+        "Prefill saved", "share", "share of the baseline's prefill tokens not computed"
+    ),
     "token_ids_equal": Metric(
         "Same token ids", "", "both arms finished the same requests with the same token ids"
-    )
+    ),
 }
 
 TENANT: Mapping[str, Metric] = {

@@ -121,6 +121,11 @@ class RunRecord:
     copies_late: int = 0
     slices: int = 0
     slices_late: int = 0
+    prefill_tokens: int = 0
+    prefix_query_tokens: int = 0  # of sessions without state that began, where prefixes are reused
+    prefix_hit_tokens: int = 0
+    cached_pages: int = 0
+    reusable_share: float | None = None
     preemptions: int = 0
     recomputed_tokens: int = 0
     overrun_tokens: int = 0

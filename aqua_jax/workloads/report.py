@@ -40,7 +40,7 @@ _OPTIONAL = (
 _OF_BENCHMARK = (*_COMMON, "title", "benchmark")
 # Keys that an arm has only when there is something to say; seconds of the host say nothing of
 # simulated arms.
-_WHEN_TRUE = ("interrupted", "mover_errors", "attended_bytes", "controller_seconds")
+_WHEN_TRUE = ("interrupted", "mover_errors", "attended_bytes", "prefix", "controller_seconds")
 
 
 def assemble(

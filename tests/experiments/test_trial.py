@@ -203,3 +203,49 @@ def test_a_calibration_that_sees_too_little_says_so(shared):
 def test_arms_that_cannot_share_a_machine_are_refused(arm, text):
     with pytest.raises(errors.ConfigError, match=re.escape(text)):
         trial.Trial(tiny.with_arms({"a": arm}))
+
+
+CONVERSATIONS = [  # prompts in blocks of 512 tokens: of three conversations, three turns each
+    {
+        "timestamp": turn,
+        "input_length": 512 * (turn + 1) + 300,
+        "output_length": 64,
+        "hash_ids": [*(100 * number + block for block in range(turn + 1)), 1000 * turn + number],
+    }
+    for turn in range(3)
+    for number in range(1, 4)
+]
+
+
+@pytest.mark.parametrize(
+    "memory",
+    [
+        {"memory__mover": "xla", "memory__attention": "xla"},
+        pytest.param(
+            {"memory__mover": "ffi", "memory__attention": "native"}, marks=parts.needs_native
+        ),
+    ],
+)
+def test_reused_prefixes_change_no_answer_and_save_prefill(cache_everything, tmp_path, memory):
+    trace = tmp_path / "trace.jsonl"
+    trace.write_text("".join(json.dumps(row) + "\n" for row in CONVERSATIONS))
+    on = {"engine": {"prefix_reuse": True}}
+    arms = {
+        "alone": tiny.paging(),
+        "reuse": tiny.paging() | on,
+        "reuse_fcfs": {"policy": {"name": "fcfs"}} | on,
+    }
+    workload = {"trace": str(trace), "requests": 9, "rate": 2000.0, "output_scale": 0.5}
+    changes = {f"workload__{name}": value for name, value in workload.items()}
+    one = trial.Trial(tiny.with_arms(arms, **changes, **memory))
+    shared = one.machine()
+    value = tiny.run(one, shared).value
+    shared.close()
+    assert len(tiny.digests(value)) == 1
+    alone, reuse = value["arms"]["alone"], value["arms"]["reuse"]
+    assert "prefix" not in alone
+    assert reuse["preemptions"] > 0
+    assert sum(reuse["paged_bytes"]["in"].values()) > 0
+    assert reuse["prefix"]["hit_tokens"] > 0
+    assert reuse["prefill_tokens"] < alone["prefill_tokens"]
+    assert value["comparisons"]["reuse/alone"]["prefill_saved"] > 0
