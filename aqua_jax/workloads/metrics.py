@@ -63,6 +63,9 @@ ARM: Mapping[str, Metric] = {
     "prefix.hit_tokens": Metric(
         "Reused", "tokens", "those of them whose pages were there, on the device or in a tier"
     ),
+    "prefix.reused_share": Metric(
+        "Reused share", "share", "reused tokens over those looked up: what was reached"
+    ),
     "prefix.cached_pages": Metric(
         "Cached pages", "pages", "pages and slots kept for reuse that nobody uses, at the end"
     ),
@@ -145,12 +148,10 @@ COMPARISON: Mapping[str, Metric] = {
         ("e2e_mean", "End to end mean", "end-to-end mean, baseline over candidate"),
         ("e2e_p99", "End to end p99", "end-to-end p99, baseline over candidate"),
         ("throughput", "Throughput", "throughput, candidate over baseline"),
+        ("prefill", "Prefilled", "prefill tokens, baseline over candidate"),
         ("stall", "Stall", "stall seconds, baseline over candidate"),
     )
 } | {
-    "prefill_saved": Metric(
-        "Prefill saved", "share", "share of the baseline's prefill tokens not computed"
-    ),
     "token_ids_equal": Metric(
         "Same token ids", "", "both arms finished the same requests with the same token ids"
     ),

@@ -68,6 +68,7 @@ def run(
     record.capacity_pages = {"device": 6, "peer": 12}
     record.copy_bytes = [1024, 4096]
     record.paged_bytes = {"out": {"peer": 4096}, "in": {"peer": 1024}}
+    record.prefill_tokens = 400 if first_token_seconds < 2 else 800
     record.prefill_seconds, record.device_seconds = 1.0, 4.0
     record.idle_seconds, record.busy_window_seconds = 0.5, 5.0
     record.stall_seconds = 0.25

@@ -33,6 +33,7 @@ def test_a_run_computed_by_hand():
         controller_seconds=[0.3, 0.1, 0.2],
         copy_bytes=[10, 30],
         copies_late=1,
+        prefill_tokens=5,
         preemptions=6,
         recomputed_tokens=7,
         overrun_tokens=8,
@@ -56,6 +57,7 @@ def test_a_run_computed_by_hand():
         "output_tokens_per_second": 9 / 8,  # unfinished in [0, 5] and [10, 13]
         "makespan_seconds": 13,
         "prefill_share": 0.4,
+        "prefill_tokens": 5,
         "preemptions": 6,
         "recomputed_tokens": 7,
         "overrun_tokens": 8,

@@ -54,6 +54,7 @@ def test_a_synthetic_run_gives_the_golden_report():
         "output_tokens_per_second": 12 / 5,
         "makespan_seconds": 5.0,
         "prefill_share": 0.25,
+        "prefill_tokens": 400,
         "preemptions": 0,
         "recomputed_tokens": 0,
         "overrun_tokens": 0,
