@@ -62,3 +62,16 @@ def test_the_dtype_is_the_models() -> None:
 def test_a_wrong_name_is_refused_with_the_nearest() -> None:
     with pytest.raises(errors.ConfigError, match=r"tinny.*did you mean 'tiny'"):
         build.causal("tinny", seed=0)
+
+
+def test_random_weights_are_written_once_and_come_back(tmp_path: pathlib.Path) -> None:
+    folder = tmp_path / "tiny"
+    build.write_random("tiny", folder, seed=3)
+    written = (folder / "model.safetensors").stat().st_mtime_ns
+    build.write_random("tiny", folder, seed=3)
+    assert (folder / "model.safetensors").stat().st_mtime_ns == written
+    there = build.causal("", seed=0, path=str(folder))
+    drawn = build.causal("tiny", seed=3)
+    np.testing.assert_array_equal(_weights(there), _weights(drawn))
+    with pytest.raises(errors.ConfigError, match=r"'llama-3.2-1b' has stretched positions"):
+        build.write_random("llama-3.2-1b", tmp_path / "other")
