@@ -31,6 +31,7 @@ def get_config() -> ml_collections.ConfigDict:
         settings.Experiment(
             model=settings.ModelSettings(build=build.causal, name="tiny"),
             arms="alone,reuse",
+            report=settings.ReportSettings(baselines="alone"),
             arm_settings={
                 "alone": {"engine": {"prefix_reuse": False}},
                 "reuse": {"engine": {"prefix_reuse": True}},
