@@ -30,6 +30,7 @@ FFI_TARGETS = (
     "aqua_attend_decode",
     "aqua_attend_prefill",
 )
+CPU_TARGETS = ("aqua_linear",)
 
 _FILES = {"cpu": "libaqua_cpu.so", "CUDA": "libaqua_cuda.so"}
 _HOW_TO_BUILD = {
@@ -130,7 +131,7 @@ def _check_devices(platform: str) -> None:
 def _register(library: Library, platform: str) -> None:
     # Only once jax has its devices: before, a registration is merely noted down, and one that
     # clashes would take the whole backend with it. XLA never forgets a target.
-    for name in FFI_TARGETS:
+    for name in FFI_TARGETS + (CPU_TARGETS if platform == "cpu" else ()):
         try:
             jax.ffi.register_ffi_target(name, library.capsule(name), platform=platform)
         except RuntimeError as error:

@@ -1,7 +1,7 @@
 // The kernel for AVX2 and FMA: built for it by CMakeLists.txt, run after a look at the machine
 // (kernel.cc).
 #include "attention/kernel_impl.h"
-#include "attention/simd_avx2.h"
+#include "simd/avx2.h"
 
 namespace aqua {
 

@@ -1,7 +1,7 @@
 // The kernel for AVX-512: built for it by CMakeLists.txt, run after a look at the machine
 // (kernel.cc).
 #include "attention/kernel_impl.h"
-#include "attention/simd_avx512.h"
+#include "simd/avx512.h"
 
 namespace aqua {
 

@@ -1,6 +1,6 @@
 // The kernel for any machine.
 #include "attention/kernel_impl.h"
-#include "attention/simd_portable.h"
+#include "simd/portable.h"
 
 namespace aqua {
 

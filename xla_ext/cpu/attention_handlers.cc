@@ -12,12 +12,12 @@
 #include <cstddef>
 #include <cstdint>
 #include <memory>
-#include <string>
 #include <utility>
 
 #include "attention/operands.h"
 #include "attention/task.h"
 #include "core/process.h"
+#include "cpu/futures.h"
 #include "xla/ffi/api/ffi.h"
 
 namespace aqua {
@@ -25,23 +25,7 @@ namespace {
 
 namespace ffi = xla::ffi;
 
-ffi::Future Done() {
-  ffi::Promise promise;
-  ffi::Future future(promise);
-  promise.SetAvailable();
-  return future;
-}
-
-ffi::Future Failed(const Status& status) {
-  const bool range = status.code == AQUA_OUT_OF_RANGE;
-  ffi::Promise promise;
-  ffi::Future future(promise);
-  promise.SetError(
-      ffi::Error(range ? ffi::ErrorCode::kOutOfRange : ffi::ErrorCode::kInvalidArgument,
-                 "attention: " + status.text + " (" + status.file + ":" +
-                     std::to_string(status.line) + ")"));
-  return future;
-}
+const char kWhat[] = "attention";
 
 // The call that the operands make, or how they do not fit together.
 Result<AttentionCall> CallOf(const Operands& given, int64_t lanes, bool share_loads) {
@@ -68,9 +52,9 @@ Result<AttentionCall> CallOf(const Operands& given, int64_t lanes, bool share_lo
 ffi::Future Attend(ffi::ThreadPool threads, const Operands& given, int64_t lanes,
                    bool share_loads) {
   const Result<AttentionCall> call = CallOf(given, lanes, share_loads);
-  if (!call.ok()) return Failed(call.status());
+  if (!call.ok()) return Failed(kWhat, call.status());
   auto made = AttentionTask::Make(call.value(), TheProcess().stores, threads.num_threads());
-  if (!made.ok()) return Failed(made.status());
+  if (!made.ok()) return Failed(kWhat, made.status());
   const std::shared_ptr<AttentionTask> task = std::move(made).value();
   task->Write();
   const int64_t workers = std::min(std::max<int64_t>(threads.num_threads(), 1), task->items());
@@ -102,7 +86,7 @@ ffi::Future Handle(ffi::ThreadPool threads, ffi::AnyBuffer pool, Ints layer, Int
   const bool chooses = attributes.contains("lanes");
   const auto lanes = chooses ? attributes.get<int64_t>("lanes") : ffi::ErrorOr<int64_t>(0);
   if (!window_most || !scale || !softcap || !lanes) {
-    return Failed(AQUA_ERROR(AQUA_INVALID, "expected the attributes window_most (int64), "
+    return Failed(kWhat, AQUA_ERROR(AQUA_INVALID, "expected the attributes window_most (int64), "
                                            "scale and softcap (float32) and no other but lanes "
                                            "(int64)"));
   }

@@ -1,8 +1,8 @@
 // Four floats as a vector extension of GCC and Clang: SSE2, NEON or whatever there is.
 //
 // Knows: nothing of attention. All three headers of this kind have the same names.
-#ifndef AQUA_ATTENTION_SIMD_PORTABLE_H_
-#define AQUA_ATTENTION_SIMD_PORTABLE_H_
+#ifndef AQUA_SIMD_PORTABLE_H_
+#define AQUA_SIMD_PORTABLE_H_
 
 #include <cstdint>
 #include <cstring>
@@ -28,6 +28,14 @@ struct Portable {
     Ints bits;
     for (int i = 0; i < kLanes; ++i) bits[i] = static_cast<int32_t>(uint32_t{bfloat16[i]} << 16);
     return reinterpret_cast<Vec>(bits);
+  }
+  // Of pairs of bfloat16 in 32 bits, the first as floats, and the second.
+  static Vec LowHalves(Vec pairs) {
+    return reinterpret_cast<Vec>(reinterpret_cast<Ints>(pairs) << 16);
+  }
+  static Vec HighHalves(Vec pairs) {
+    const int32_t mask = static_cast<int32_t>(0xffff0000u);
+    return reinterpret_cast<Vec>(reinterpret_cast<Ints>(pairs) & Ints{mask, mask, mask, mask});
   }
   static void Store(float* into, Vec x) { std::memcpy(into, &x, sizeof(x)); }
   static Vec MultiplyAdd(Vec a, Vec b, Vec c) { return a * b + c; }
@@ -70,4 +78,4 @@ struct Portable {
 
 }  // namespace
 }  // namespace aqua
-#endif  // AQUA_ATTENTION_SIMD_PORTABLE_H_
+#endif  // AQUA_SIMD_PORTABLE_H_

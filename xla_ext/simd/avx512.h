@@ -1,6 +1,6 @@
-// Sixteen floats: AVX-512 F. Names as in simd_portable.h.
-#ifndef AQUA_ATTENTION_SIMD_AVX512_H_
-#define AQUA_ATTENTION_SIMD_AVX512_H_
+// Sixteen floats: AVX-512 F. Names as in portable.h.
+#ifndef AQUA_SIMD_AVX512_H_
+#define AQUA_SIMD_AVX512_H_
 
 // GCC 12's own header trips its warnings at every intrinsic (gcc.gnu.org/PR105593, fixed in 13).
 #pragma GCC diagnostic push
@@ -26,6 +26,13 @@ struct Avx512 {
   static Vec Load(const uint16_t* bfloat16) {
     const __m256i half = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(bfloat16));
     return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_cvtepu16_epi32(half), 16));
+  }
+  static Vec LowHalves(Vec pairs) {
+    return _mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(pairs), 16));
+  }
+  static Vec HighHalves(Vec pairs) {
+    const __m512i mask = _mm512_set1_epi32(static_cast<int>(0xffff0000u));
+    return _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(pairs), mask));
   }
   static void Store(float* into, Vec x) { _mm512_storeu_ps(into, x); }
   static Vec MultiplyAdd(Vec a, Vec b, Vec c) { return _mm512_fmadd_ps(a, b, c); }
@@ -58,4 +65,4 @@ struct Avx512 {
 
 }  // namespace
 }  // namespace aqua
-#endif  // AQUA_ATTENTION_SIMD_AVX512_H_
+#endif  // AQUA_SIMD_AVX512_H_

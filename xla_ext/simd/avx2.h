@@ -1,6 +1,6 @@
-// Eight floats: AVX2 and FMA. Names as in simd_portable.h.
-#ifndef AQUA_ATTENTION_SIMD_AVX2_H_
-#define AQUA_ATTENTION_SIMD_AVX2_H_
+// Eight floats: AVX2 and FMA. Names as in portable.h.
+#ifndef AQUA_SIMD_AVX2_H_
+#define AQUA_SIMD_AVX2_H_
 
 #include <immintrin.h>
 
@@ -21,6 +21,13 @@ struct Avx2 {
   static Vec Load(const uint16_t* bfloat16) {
     const __m128i half = _mm_loadu_si128(reinterpret_cast<const __m128i*>(bfloat16));
     return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(half), 16));
+  }
+  static Vec LowHalves(Vec pairs) {
+    return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(pairs), 16));
+  }
+  static Vec HighHalves(Vec pairs) {
+    const __m256i mask = _mm256_set1_epi32(static_cast<int>(0xffff0000u));
+    return _mm256_castsi256_ps(_mm256_and_si256(_mm256_castps_si256(pairs), mask));
   }
   static void Store(float* into, Vec x) { _mm256_storeu_ps(into, x); }
   static Vec MultiplyAdd(Vec a, Vec b, Vec c) { return _mm256_fmadd_ps(a, b, c); }
@@ -65,4 +72,4 @@ struct Avx2 {
 
 }  // namespace
 }  // namespace aqua
-#endif  // AQUA_ATTENTION_SIMD_AVX2_H_
+#endif  // AQUA_SIMD_AVX2_H_
