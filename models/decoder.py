@@ -75,7 +75,7 @@ class CausalDecoder:
         self._block, blocks, _ = nnx.split(shape.blocks, nnx.Param, parts.LayerConstant)
         variables = {"ends": ends, "blocks": blocks}
         self.abstract_params: Any = jax.tree.map(_value, variables, is_leaf=_is_variable)
-        self.linear: Any = jax.tree.map(_is_linear, variables, is_leaf=_is_variable)
+        self.linear: Any = jax.tree.map(_linear, variables, is_leaf=_is_variable)
         self._experts = jax.tree.map(_is_experts, blocks, is_leaf=_is_variable)
         self._specs = jax.tree.map(_value, nnx.get_partition_spec(variables), is_leaf=_is_variable)
         if params is None:
@@ -141,8 +141,10 @@ def _is_variable(leaf: Any) -> bool:
     return isinstance(leaf, nnx.Variable)
 
 
-def _is_linear(leaf: Any) -> bool:
-    return isinstance(leaf, parts.LinearWeights)
+def _linear(leaf: Any) -> str:
+    if isinstance(leaf, parts.LinearWeights):
+        return linear.WEIGHTS
+    return linear.TABLE if isinstance(leaf, parts.AppliedTable) else ""
 
 
 def _is_experts(leaf: Any) -> bool:

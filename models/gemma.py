@@ -128,7 +128,8 @@ class Ends(nnx.Module):
     def __init__(self, shape: GemmaShape, *, rngs: nnx.Rngs, dtype: DTypeLike) -> None:
         self.epsilon = shape.norm_epsilon
         self.softcap = shape.logit_softcap
-        self.embedding = parts.table(rngs, (shape.vocab, shape.hidden), dtype=dtype)
+        sizes, tied = (shape.vocab, shape.hidden), shape.tied_embeddings
+        self.embedding = parts.table(rngs, sizes, dtype=dtype, is_head=tied)
         self.norm = nnx.Param(jnp.zeros(shape.hidden, dtype))
         self.head = nnx.data(None)
         if not shape.tied_embeddings:
@@ -143,7 +144,7 @@ class Ends(nnx.Module):
 
     def logits(self, x: jax.Array, span: forward.Span) -> jax.Array:
         """`[rows, hidden]` -> float32 `[rows, vocab]`, the whole vocabulary on every shard."""
-        head = self.embedding[...].T if self.head is None else self.head[...]
+        head = linear.transposed(self.embedding[...]) if self.head is None else self.head[...]
         x = parts.rms_norm(x, self.norm[...], self.epsilon, from_one=True)
         local = linear.apply(x, head, span.live, dtype=jnp.float32)
         if self.softcap:

@@ -15,7 +15,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jax import lax
 from jax.typing import DTypeLike
 
 from aqua_jax.loops import forward, linear
@@ -72,7 +71,9 @@ class Ends(nnx.Module):
     def __init__(self, shape: shapes.LlamaShape, *, rngs: nnx.Rngs, dtype: DTypeLike) -> None:
         self.epsilon = shape.norm_epsilon
         self.norm = nnx.Param(jnp.ones(shape.hidden, dtype))
-        self.embedding = parts.table(rngs, (shape.vocab, shape.hidden), dtype=dtype)
+        self.embedding = parts.table(
+            rngs, (shape.vocab, shape.hidden), dtype=dtype, is_head=shape.tied_embeddings
+        )
         self.head = nnx.data(None)
         if not shape.tied_embeddings:
             sizes = (shape.hidden, shape.vocab)
@@ -84,10 +85,10 @@ class Ends(nnx.Module):
 
     def logits(self, x: jax.Array, span: forward.Span) -> jax.Array:
         """`[rows, hidden]` -> float32 `[rows, vocab]`, the whole vocabulary on every shard."""
-        head = self.embedding[...].T if self.head is None else self.head[...]
-        x = parts.rms_norm(x, self.norm[...], self.epsilon)
-        local = linear.apply(x, head, span.live, dtype=jnp.float32)
-        return lax.all_gather(local, forward.TENSOR_AXIS, axis=1, tiled=True)
+        head = linear.transposed(self.embedding[...]) if self.head is None else self.head[...]
+        norm = linear.Norm(self.norm[...], self.epsilon)
+        local = linear.apply(x, head, span.live, dtype=jnp.float32, norm=norm)
+        return parts.gather_columns(local)
 
 
 class Block(nnx.Module):
@@ -142,13 +143,13 @@ class Block(nnx.Module):
 
         Queries and keys are rotated to `span.positions`.
         """
-        h = parts.rms_norm(x, self.attention_norm[...], self.epsilon)
-        qkv = _plus(linear.apply(h, self.qkv[...], span.live), self.qkv_bias)
+        norm = linear.Norm(self.attention_norm[...], self.epsilon)
+        qkv = linear.apply(x, self.qkv[...], span.live, norm=norm, bias=_bias(self.qkv_bias))
         qkv = qkv.reshape(x.shape[0], -1, *self.heads)
         turned = qkv[:, :, :-1]
         if self.query_norm is not None and self.key_norm is not None:
-            queries = parts.rms_norm(turned[:, :, :-1], self.query_norm[...], self.epsilon)
-            keys = parts.rms_norm(turned[:, :, -1:], self.key_norm[...], self.epsilon)
+            queries = linear.rms_norm(turned[:, :, :-1], self.query_norm[...], self.epsilon)
+            keys = linear.rms_norm(turned[:, :, -1:], self.key_norm[...], self.epsilon)
             turned = jnp.concatenate([queries, keys], axis=2)
         turned = parts.rope(turned, span.positions, parts.as_float32(self.frequencies))
         return turned[:, :, :-1], turned[:, :, -1], qkv[:, :, -1]
@@ -156,21 +157,26 @@ class Block(nnx.Module):
     def combine(self, x: jax.Array, attended: jax.Array, span: forward.Span) -> jax.Array:
         """The rest of the layer, given `attended` `[rows, kv_heads, group, head_dim]`."""
         attended = attended.reshape(x.shape[0], -1)
-        made = parts.sum_shards(linear.apply(attended, self.out[...], span.live))
-        x = x + _plus(made, self.out_bias)
+        x = parts.add_row_product(x, attended, self.out[...], span.live, bias=_bias(self.out_bias))
+        if self.experts is None:
+            return self._dense(x, span)
         h = parts.rms_norm(x, self.ffn_norm[...], self.epsilon)
-        return x + (self._dense(h, span) if self.experts is None else self.experts(h, span.live))
+        return x + self.experts(h, span.live)
 
-    def _dense(self, h: jax.Array, span: forward.Span) -> jax.Array:
-        gate = _plus(linear.apply(h, self.gate[...], span.live), self.gate_bias)
-        h = jax.nn.silu(gate) * _plus(linear.apply(h, self.up[...], span.live), self.up_bias)
-        made = parts.sum_shards(linear.apply(h, self.down[...], span.live))
-        return _plus(made, self.down_bias)
+    def _dense(self, x: jax.Array, span: forward.Span) -> jax.Array:
+        h = linear.gated(
+            x,
+            (self.gate[...], self.up[...]),
+            span.live,
+            activation="silu",
+            norm=linear.Norm(self.ffn_norm[...], self.epsilon),
+            biases=(_bias(self.gate_bias), _bias(self.up_bias)),
+        )
+        return parts.add_row_product(x, h, self.down[...], span.live, bias=_bias(self.down_bias))
 
 
-def _plus(x: jax.Array, bias: nnx.Param | None) -> jax.Array:
-    """`[rows, size]` and a bias, where there is one."""
-    return x if bias is None else x + bias[...][None]
+def _bias(bias: nnx.Param | None) -> jax.Array | None:
+    return None if bias is None else bias[...]
 
 
 def _with_gain(qkv: jax.Array, shape: shapes.LlamaShape) -> jax.Array:

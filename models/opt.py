@@ -112,7 +112,8 @@ class Ends(nnx.Module):
     """What comes before the first layer and after the last. Tokens are sharded, positions whole."""
 
     def __init__(self, shape: OptShape, *, rngs: nnx.Rngs, dtype: DTypeLike) -> None:
-        self.embedding = parts.table(rngs, (shape.vocab, shape.hidden), dtype=dtype)
+        sizes, tied = (shape.vocab, shape.hidden), shape.tied_embeddings
+        self.embedding = parts.table(rngs, sizes, dtype=dtype, is_head=tied)
         sizes = (shape.context_tokens + POSITION_OFFSET, shape.hidden)
         positions = jax.random.normal(rngs.params(), sizes, jnp.float32) * shape.hidden**-0.5
         self.positions = nnx.Param(
@@ -130,7 +131,7 @@ class Ends(nnx.Module):
 
     def logits(self, x: jax.Array, span: forward.Span) -> jax.Array:
         """`[rows, hidden]` -> float32 `[rows, vocab]`, the whole vocabulary on every shard."""
-        head = self.embedding[...].T if self.head is None else self.head[...]
+        head = linear.transposed(self.embedding[...]) if self.head is None else self.head[...]
         x = x if self.norm is None else self.norm(x)
         local = linear.apply(x, head, span.live, dtype=jnp.float32)
         return lax.all_gather(local, forward.TENSOR_AXIS, axis=1, tiled=True)

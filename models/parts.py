@@ -14,7 +14,7 @@ from flax import nnx
 from jax import lax
 from jax.typing import DTypeLike
 
-from aqua_jax.loops import forward
+from aqua_jax.loops import forward, linear
 from models import shapes
 
 
@@ -24,6 +24,10 @@ class LinearWeights(nnx.Param):
 
 class ExpertWeights(LinearWeights):
     """Weights `[..., experts, in, out]`, each expert's fetched by `loops.linear.expert`."""
+
+
+class AppliedTable(nnx.Param):
+    """A table of vectors that `look_up` reads and that is the head too: `linear.transposed`."""
 
 
 class LayerConstant(nnx.Variable):
@@ -52,10 +56,15 @@ def whole(rngs: nnx.Rngs, sizes: tuple[int, int], *, dtype: DTypeLike) -> Linear
     return _linear(rngs, sizes, dtype, (None, None))
 
 
-def table(rngs: nnx.Rngs, sizes: tuple[int, int], *, dtype: DTypeLike) -> nnx.Param:
-    """A random table of vectors `[entries, size]`, of which every shard has its entries."""
+def table(
+    rngs: nnx.Rngs, sizes: tuple[int, int], *, dtype: DTypeLike, is_head: bool = False
+) -> nnx.Param:
+    """A random table of vectors `[entries, size]`, of which every shard has its entries.
+
+    is_head: it is applied too.
+    """
     weights = jax.random.normal(rngs.params(), sizes, jnp.float32) * sizes[1] ** -0.5
-    return nnx.Param(
+    return (AppliedTable if is_head else nnx.Param)(
         weights.astype(dtype), out_sharding=(forward.TENSOR_AXIS, None), eager_sharding=False
     )
 
@@ -67,32 +76,48 @@ def bias(rngs: nnx.Rngs, size: int, *, of: int, sharded: bool, dtype: DTypeLike)
     return nnx.Param(values.astype(dtype), out_sharding=sharding, eager_sharding=False)
 
 
-def look_up(table: jax.Array, ids: jax.Array) -> jax.Array:
+def look_up(table: linear.Weights, ids: jax.Array) -> jax.Array:
     """`[rows]` ids -> `[rows, hidden]`. Every shard looks up its ids; the others add zeros."""
-    local = ids - lax.axis_index(forward.TENSOR_AXIS) * table.shape[0]
-    mine = (local >= 0) & (local < table.shape[0])
-    found = table[jnp.where(mine, local, 0)]
+    if lax.axis_size(forward.TENSOR_AXIS) == 1:
+        return linear.look_up(table, ids)
+    entries = linear.entries(table)
+    local = ids - lax.axis_index(forward.TENSOR_AXIS) * entries
+    mine = (local >= 0) & (local < entries)
+    found = linear.look_up(table, jnp.where(mine, local, 0))
     return lax.psum(jnp.where(mine[:, None], found, jnp.zeros_like(found)), forward.TENSOR_AXIS)
 
 
 def sum_shards(x: jax.Array) -> jax.Array:
     """What row-parallel weights make, over all shards."""
-    return lax.psum(x, forward.TENSOR_AXIS)
+    return x if lax.axis_size(forward.TENSOR_AXIS) == 1 else lax.psum(x, forward.TENSOR_AXIS)
 
 
-def rms_norm(
-    x: jax.Array, scale: jax.Array, epsilon: float, *, from_one: bool = False
+def gather_columns(x: jax.Array) -> jax.Array:
+    """`[rows, columns]` of all shards side by side."""
+    if lax.axis_size(forward.TENSOR_AXIS) == 1:  # a gather of one still copies
+        return x
+    return lax.all_gather(x, forward.TENSOR_AXIS, axis=1, tiled=True)
+
+
+rms_norm = linear.rms_norm  # where a family's norm stands for itself
+
+
+def add_row_product(
+    x: jax.Array,
+    rows: jax.Array,
+    weights: linear.Weights,
+    live: jax.Array,
+    *,
+    bias: jax.Array | None = None,
 ) -> jax.Array:
-    """Over the last axis, in float32 (arXiv 1910.07467).
+    """X and what row-parallel weights make of `rows`, over all shards: the end of half a layer.
 
-    from_one: `scale` is what the factor has above 1, and is applied in float32, as Gemma does.
+    bias: added once, every shard having all of it.
     """
-    wide = x.astype(jnp.float32)
-    normed = wide * lax.rsqrt(jnp.mean(wide * wide, -1, keepdims=True) + epsilon)
-    factors = jnp.expand_dims(scale, tuple(range(x.ndim - 1)))
-    if from_one:
-        return (normed * (1.0 + factors.astype(jnp.float32))).astype(x.dtype)
-    return normed.astype(x.dtype) * factors
+    if lax.axis_size(forward.TENSOR_AXIS) == 1:
+        return linear.apply(rows, weights, live, bias=bias, added=x)
+    made = sum_shards(linear.apply(rows, weights, live))
+    return x + (made if bias is None else made + bias[None])
 
 
 def layer_norm(x: jax.Array, scale: jax.Array, bias: jax.Array, epsilon: float) -> jax.Array:

@@ -81,7 +81,7 @@ class CausalModel(Protocol):
 
     @property
     def linear(self) -> Any:
-        """A tree like `params` of bools: which leaves are weights `[..., in, out]` of a linear."""
+        """A tree like `params`: what each leaf is for `linear.py`, `WEIGHTS`, `TABLE` or ""."""
         ...
 
     def layer(self, params: Any, index: jax.Array) -> Any:
@@ -138,9 +138,15 @@ def run_rows(
             part = model.combine(layer, part, attended, span)
             return pool, lax.dynamic_update_slice_in_dim(x, part, tile * tile_rows, axis=0)
 
+        if is_whole:
+            pool, x = carry
+            span = Span(rows.positions, count)
+            queries, keys, values = model.project(layer, x, span)
+            pool, attended = attend(pool, which, rows, queries, keys, values)
+            return pool, model.combine(layer, x, attended, span)
         return lax.fori_loop(0, tiles, run_tile, carry)
 
-    tiles = _tiles(count, tile_rows)
+    tiles, is_whole = _tiles(count, tile_rows), rows.tokens.shape[0] == tile_rows
     x = model.embed(params, rows.tokens, Span(rows.positions, count))
     return lax.fori_loop(0, model.facts.layers, run_layer, (pool, x))
 
@@ -172,6 +178,9 @@ def choose(
 
         return jax.tree.map(put, chosen, part)
 
+    if x.shape[0] == tile_rows:
+        logits = model.logits(params, x, Span(jnp.zeros(tile_rows, jnp.int32), count))
+        return pick(logits, lambda array: array)
     return lax.fori_loop(0, _tiles(count, tile_rows), run_tile, start)
 
 

@@ -19,6 +19,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import DTypeLike
 
+from aqua_jax.control import errors
+from aqua_jax.memory import native
+
 COLUMNS = 32  # of a panel
 DTYPES = ("float32", "bfloat16")
 _INNER_AXES = 3  # panels, steps, width
@@ -58,6 +61,19 @@ class Packed:
         return self.panels.dtype
 
 
+def check_platform(platform: str) -> None:
+    """Raises ConfigError unless packed weights can be applied on devices of jax's `platform`.
+
+    Raises NativeError when the library is missing or unfit; both say what to do.
+    """
+    if platform != "cpu":
+        raise errors.ConfigError(
+            f"there are no native linear layers for {platform!r} devices, only for cpu: use "
+            "linear='xla'"
+        )
+    native.load()
+
+
 def pack(weights: jax.Array) -> Packed:
     """`[..., in, out]` weights of float32 or bfloat16, zeros beside what fills no panel."""
     rows, columns = weights.shape[-2:]
@@ -69,6 +85,11 @@ def pack(weights: jax.Array) -> Packed:
     axes = (*range(len(lead)), *(len(lead) + axis for axis in (2, 0, 3, 1)))
     made = cut.transpose(axes).reshape(*lead, panels, steps, COLUMNS * pair)
     return Packed(made, None, rows, columns)
+
+
+def pack_transposed(table: jax.Array) -> Packed:
+    """A table `[out, in]` as the weights `[in, out]`."""
+    return pack(jnp.swapaxes(table, -1, -2))
 
 
 def column(weights: Packed, ids: jax.Array) -> jax.Array:
@@ -105,7 +126,7 @@ def multiply(
     live: jax.Array,
     *,
     dtype: DTypeLike,
-    around: Around = Around(),
+    around: Around | None = None,
     lanes: int = 0,
 ) -> jax.Array:
     """`[rows, in]` by one matrix: `[rows, out]` as `dtype`, float32 or that of x.
@@ -113,6 +134,7 @@ def multiply(
     live: int32; rows from there on come out as zeros. lanes: floats in a vector, 4, 8 or 16, for
     tests; 0: the machine's most. Shapes that do not fit are refused by the handler.
     """
+    around = around or Around()
     factors = around.factors
     optional = {
         "factors": None if factors is None else factors.panels,

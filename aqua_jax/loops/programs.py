@@ -17,7 +17,7 @@ from typing import Any
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from aqua_jax.loops import attention, forward, notes, packing, steps
+from aqua_jax.loops import attention, forward, linear, notes, packed, packing, steps
 
 POOL_SPEC = PartitionSpec(None, None, None, None, forward.TENSOR_AXIS, None)
 _WHOLE = PartitionSpec()
@@ -41,11 +41,12 @@ def compile_prefill(
     sizes: steps.Sizes,
     mesh: jax.sharding.Mesh,
     attend: attention.Attention,
+    placed: Placed,
 ) -> Program:
     """`steps.prefill`: a chunk of rows of several lanes."""
     body = functools.partial(steps.prefill, model, sizes, attend)
     operands, outcome = steps.prefill_operands(sizes), steps.prefill_outcome(sizes)
-    run = _compile(body, model, sizes, mesh=mesh, operands=operands)
+    run = _compile(body, model, sizes, mesh=mesh, operands=operands, placed=placed)
     return Program(name="prefill", run=run, operands=operands, outcome=outcome)
 
 
@@ -54,11 +55,12 @@ def compile_decode(
     sizes: steps.Sizes,
     mesh: jax.sharding.Mesh,
     attend: attention.Attention,
+    placed: Placed,
 ) -> Program:
     """`steps.decode`: up to `steps_max` steps of all lanes."""
     body = functools.partial(steps.decode, model, sizes, attend)
     operands, outcome = steps.decode_operands(sizes), steps.decode_outcome(sizes)
-    run = _compile(body, model, sizes, mesh=mesh, operands=operands)
+    run = _compile(body, model, sizes, mesh=mesh, operands=operands, placed=placed)
     return Program(name="decode", run=run, operands=operands, outcome=outcome)
 
 
@@ -79,12 +81,38 @@ def pool_shape(model: forward.CausalModel, sizes: steps.Sizes) -> tuple[int, ...
     return (sizes.pages, facts.layers, 2, sizes.page_tokens, facts.kv_heads, facts.head_dim)
 
 
-def place_params(model: forward.CausalModel, mesh: jax.sharding.Mesh) -> Any:
+@dataclasses.dataclass(frozen=True)
+class Placed:
+    """A model's parameters on a mesh. specs: a tree of which `params` has the leaves or more."""
+
+    params: Any
+    specs: Any
+
+
+def place_params(
+    model: forward.CausalModel, mesh: jax.sharding.Mesh, *, packs: bool = False
+) -> Placed:
     """The model's parameters on the mesh, sharded as the model says.
 
-    Those that are there already are not copied.
+    Those that are there already are not copied. packs: linear weights in panels, each shard's for
+    itself, as the native library takes them; the model keeps its plain ones.
     """
-    return jax.device_put(model.params, _shardings(model.specs(mesh.size), mesh))
+    specs = model.specs(mesh.size)
+    if not packs:
+        return Placed(jax.device_put(model.params, _shardings(specs, mesh)), specs)
+    packed_specs = jax.tree.map(_packed_spec, model.linear, specs, model.params)
+
+    def place(use: str, spec: PartitionSpec, packed_spec: PartitionSpec, leaf: jax.Array) -> Any:
+        placed = jax.device_put(leaf, NamedSharding(mesh, spec))
+        if not use:
+            return placed
+        pack = packed.pack_transposed if use == linear.TABLE else packed.pack
+        local = jax.shard_map(pack, mesh=mesh, in_specs=spec, out_specs=packed_spec)
+        return jax.jit(local)(placed)
+
+    return Placed(
+        jax.tree.map(place, model.linear, specs, packed_specs, model.params), packed_specs
+    )
 
 
 def empty_state(
@@ -102,8 +130,9 @@ def _compile(
     *,
     mesh: jax.sharding.Mesh,
     operands: packing.Packing,
+    placed: Placed,
 ) -> jax.stages.Compiled:
-    in_specs = (POOL_SPEC, model.specs(mesh.size), _WHOLE, _WHOLE)
+    in_specs = (POOL_SPEC, placed.specs, _WHOLE, _WHOLE)
     out_specs = (POOL_SPEC, _WHOLE, _WHOLE, _WHOLE)
     # Every shard chooses the same tokens from gathered logits; the check of replication cannot
     # see that.
@@ -118,10 +147,23 @@ def _compile(
     )
     return jitted.lower(
         jax.ShapeDtypeStruct(pool_shape(model, sizes), model.facts.dtype),
-        jax.eval_shape(lambda: model.params),
+        jax.tree.map(_shape, placed.params),
         jax.eval_shape(lambda: steps.empty_state(sizes.lanes, model.facts.vocab)),
         packing.int32(operands.size),
     ).compile()
+
+
+def _packed_spec(use: str, spec: PartitionSpec, leaf: jax.Array) -> PartitionSpec:
+    """Of `[..., panels, steps, width]`: columns are the panels', rows the steps'."""
+    if not use:
+        return spec
+    axes = (*spec, *(None,) * (leaf.ndim - len(spec)))
+    rows, columns = axes[-2:] if use == linear.WEIGHTS else axes[:-3:-1]
+    return PartitionSpec(*axes[:-2], columns, rows, None)
+
+
+def _shape(leaf: jax.Array) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(leaf.shape, leaf.dtype)
 
 
 def _shardings(specs: Any, mesh: jax.sharding.Mesh) -> Any:

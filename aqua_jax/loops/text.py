@@ -28,6 +28,7 @@ from aqua_jax.loops import (
     logprobs,
     native_attention,
     notes,
+    packed,
     packing,
     programs,
     prompt,
@@ -37,8 +38,10 @@ from aqua_jax.loops import (
 from aqua_jax.memory import paged, watch
 
 ATTENTIONS = ("xla", "native")
+LINEARS = ("xla", "native")
 
 _CHUNK_UNITS_MIN = 32
+_ROWS_UNIT = 16  # what XLA computes of a row should not depend on a vector's remainder
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,6 +56,8 @@ class TextLimits:
       tile, for devices that like many rows; a session recomputed may then go on differently.
     attention: "xla", which runs everywhere, or "native", by the native library, which must be
       built. It attends pages in place too (`TextRunner.attend_in`).
+    linear: likewise; "native" on CPU alone. Bits are then those of `exact`, in bfloat16 too,
+      without tiles: tile_rows and exact change nothing.
     """
 
     pages: int
@@ -64,6 +69,7 @@ class TextLimits:
     tile_rows: int = 32
     exact: bool = True
     attention: str = "xla"
+    linear: str = "xla"
 
 
 class TextRunner:
@@ -95,7 +101,8 @@ class TextRunner:
         self._sizes = _sizes(limits)
         self._attention = _attention(limits, model.facts, self._mesh)
         self._arenas: dict[int, native_attention.Arena] = {}
-        self._params = programs.place_params(model, self._mesh)
+        packs = limits.linear == "native"
+        self._placed = programs.place_params(model, self._mesh, packs=packs)
         self.pool = paged.PagedPool(
             space,
             limits.pages,
@@ -182,9 +189,10 @@ class TextRunner:
         if self._programs:
             return
         model, sizes, mesh = self._model, self._sizes, self._mesh
+        around = (self._attention, self._placed)
         for name, compiling in (
-            ("prefill", lambda: programs.compile_prefill(model, sizes, mesh, self._attention)),
-            ("decode", lambda: programs.compile_decode(model, sizes, mesh, self._attention)),
+            ("prefill", lambda: programs.compile_prefill(model, sizes, mesh, *around)),
+            ("decode", lambda: programs.compile_decode(model, sizes, mesh, *around)),
             ("note", lambda: programs.compile_note(model, sizes, mesh)),
         ):
             started = self._clock.now()
@@ -293,7 +301,7 @@ class TextRunner:
         """Enqueues a program on the pool and the lanes; its outcome and scores."""
         operands = jax.device_put(packed, self._whole)
         self._state, outcome, scores = self.pool.run(
-            self._programs[name].run, self._params, self._state, operands
+            self._programs[name].run, self._placed.params, self._state, operands
         )
         return outcome, scores
 
@@ -324,11 +332,16 @@ def _check(limits: TextLimits, mesh: jax.sharding.Mesh) -> None:
             f"a mesh with axes {mesh.axis_names}: expected one axis, {forward.TENSOR_AXIS!r}; "
             "make it with tensor_mesh(devices)"
         )
-    if limits.attention not in ATTENTIONS:
-        raise errors.ConfigError(
-            f"unknown attention {limits.attention!r}"
-            f"{errors.close_match(limits.attention, ATTENTIONS)}"
-        )
+    for what, chosen, names in (
+        ("attention", limits.attention, ATTENTIONS),
+        ("linear", limits.linear, LINEARS),
+    ):
+        if chosen not in names:
+            raise errors.ConfigError(
+                f"unknown {what} {chosen!r}{errors.close_match(chosen, names)}"
+            )
+    if limits.linear == "native":
+        packed.check_platform(mesh.devices.flat[0].platform)
     for name in ("page_tokens", "lanes", "steps_max", "tile_rows", "units_max"):
         if getattr(limits, name) < 1:
             raise errors.ConfigError(f"{name} is {getattr(limits, name)}: expected at least 1")
@@ -364,7 +377,9 @@ def _spaces_away(batch: types.Batch) -> set[int]:
 
 def _sizes(limits: TextLimits) -> steps.Sizes:
     block = attention.block_pages(limits.page_tokens)
-    lanes_rows = _round_up(limits.lanes, limits.tile_rows)
+    is_tiled = limits.exact and limits.linear == "xla"
+    unit = limits.tile_rows if limits.linear == "xla" else _ROWS_UNIT
+    lanes_rows = _round_up(limits.lanes, unit)
     return steps.Sizes(
         pages=limits.pages,
         page_tokens=limits.page_tokens,
@@ -372,8 +387,8 @@ def _sizes(limits: TextLimits) -> steps.Sizes:
         lanes=lanes_rows,
         chunk_rows=limits.chunk_units,
         steps_max=limits.steps_max,
-        prefill_tile_rows=limits.tile_rows if limits.exact else limits.chunk_units,
-        decode_tile_rows=limits.tile_rows if limits.exact else lanes_rows,
+        prefill_tile_rows=limits.tile_rows if is_tiled else limits.chunk_units,
+        decode_tile_rows=limits.tile_rows if is_tiled else lanes_rows,
     )
 
 

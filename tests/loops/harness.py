@@ -39,9 +39,9 @@ def model() -> decoder.CausalDecoder:
 def runner(*, shards: int = 1, **limits: int | bool | str) -> text.TextRunner:
     """A runner that is shared by all tests which ask for the same.
 
-    Skips the test when it asks for native attention and no compiler is there.
+    Skips the test when it asks for what is native and no compiler is there.
     """
-    if limits.get("attention") == "native" and parts.NO_COMPILER:
+    if "native" in (limits.get("attention"), limits.get("linear")) and parts.NO_COMPILER:
         pytest.skip(parts.NO_COMPILER)
     return _runner(shards, dataclasses.replace(LIMITS, **limits))
 

@@ -30,8 +30,11 @@ SEEN = f"s32[{SIZES.lanes},{shapes.TINY.vocab}]"
 def compiled(
     compiling: Callable[..., programs.Program], shards: int, kind: str = "xla"
 ) -> programs.Program:
+    """kind: of attention and of linear layers."""
     mesh = text.tensor_mesh(jax.devices()[:shards])
-    return compiling(harness.model(), SIZES, mesh, attention_scene.implementation(kind))
+    attend = attention_scene.implementation(kind)
+    placed = programs.place_params(harness.model(), mesh, packs=kind == "native")
+    return compiling(harness.model(), SIZES, mesh, attend, placed)
 
 
 @pytest.mark.parametrize("shards", [1, 2])
@@ -56,6 +59,19 @@ def check_in_place(program: programs.Program, shape: str) -> None:
     of_shape = [line for line in lines if shape in line.partition("=")[2][:80]]
     assert of_shape, "it is somewhere in the program"
     assert not [line for line in of_shape if re.search(r"\bcopy(-start)?\(", line)]
+
+
+@pytest.mark.parametrize("compiling", [programs.compile_prefill, programs.compile_decode])
+def test_no_program_copies_packed_weights(compiling):
+    """A layer is chosen by its number: nothing of the panels' rank is made in the program."""
+    lines = compiled(compiling, 1, "native").run.as_text().splitlines()
+    facts = harness.model().facts
+    panels = rf"f32\[{facts.layers},\d+,\d+,32\]|f32\[\d+,\d+,32\]"
+    made = [
+        line for line in lines if re.search(rf"= ({panels})\S* (copy|fusion|dynamic-slice)", line)
+    ]
+    assert any("aqua_linear" in line for line in lines)
+    assert not [line for line in made if "parameter" not in line and "slice_bitcast" not in line]
 
 
 def test_other_operands_are_refused_not_recompiled():

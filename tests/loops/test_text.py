@@ -27,31 +27,47 @@ LONG = 150
 
 
 @functools.cache
-def decoded(shards: int, attention: str = "xla") -> tuple[list[int], np.ndarray]:
+def decoded(
+    shards: int, attention: str = "xla", linear: str = "xla"
+) -> tuple[list[int], np.ndarray]:
     """A session that was decoded from its first token on: its ids, and the bits of its KV."""
-    run = harness.runner(shards=shards, attention=attention)
+    run = harness.runner(shards=shards, attention=attention, linear=linear)
     who = harness.seat(1, range(1, 12), max_tokens=LONG, **SAMPLED)
     harness.decode(run, who, 2, 32)
     assert len(who.tokens) == LONG
     return [*who.session.request.payload.prompt_ids, *who.tokens], harness.kv(run, who)
 
 
-@pytest.mark.parametrize("attention", text.ATTENTIONS)
+@pytest.mark.parametrize(
+    ("attention", "linear"), [("xla", "xla"), ("native", "xla"), ("native", "native")]
+)
 @pytest.mark.parametrize(
     ("shards", "rows", "chunk_units"),
     [(1, 16, 64), (1, 37, 64), (1, 64, 64), (1, 128, 64), (1, 150, 128), (4, 37, 64)],
 )
-def test_kv_bits_of_prefill_equal_those_of_decode(shards, rows, chunk_units, attention):
-    ids, expected = decoded(shards, attention)
-    run = harness.runner(shards=shards, chunk_units=chunk_units, attention=attention)
+def test_kv_bits_of_prefill_equal_those_of_decode(shards, rows, chunk_units, attention, linear):
+    ids, expected = decoded(shards, attention, linear)
+    run = harness.runner(shards=shards, chunk_units=chunk_units, attention=attention, linear=linear)
     who = harness.Seat(prompt.text_request(ids[:LONG], max_tokens=1), range(20, 30))
     harness.prefill(run, who, 1, rows)
     np.testing.assert_array_equal(harness.kv(run, who), expected)
 
 
-def test_kv_bits_do_not_depend_on_the_company():
-    ids, expected = decoded(1)
-    run = harness.runner()
+@pytest.mark.parametrize("lanes", [4, 17])
+def test_kv_bits_do_not_depend_on_the_lanes_there_are(lanes):
+    """Of native linear layers, whose programs compute all lanes at once."""
+    ids, expected = decoded(1, "native", "native")
+    run = harness.runner(lanes=lanes, attention="native", linear="native")
+    who = harness.Seat(prompt.text_request(ids[:60], max_tokens=1), range(20, 30))
+    harness.prefill(run, who, lanes - 1, 13)
+    found = harness.kv(run, who)
+    np.testing.assert_array_equal(found, expected[: len(found)])
+
+
+@pytest.mark.parametrize("linear", text.LINEARS)
+def test_kv_bits_do_not_depend_on_the_company(linear):
+    ids, expected = decoded(1, "xla", linear)
+    run = harness.runner(linear=linear)
     who = harness.Seat(prompt.text_request(ids[:LONG], max_tokens=1), range(20, 30))
     others = [harness.seat(n, range(n, n + 4), max_tokens=20) for n in (31, 35)]
     while left := LONG - who.session.cached:
@@ -75,12 +91,18 @@ def test_shards_compute_the_same_but_for_rounding(attention):
 
 
 @pytest.mark.parametrize(
-    ("seed", "shards", "attention"),
-    [(0, 1, "xla"), (1, 1, "xla"), (2, 4, "xla"), (3, 1, "native"), (4, 4, "native")],
+    ("seed", "shards", "attention", "linear"),
+    [
+        (0, 1, "xla", "xla"),
+        (1, 1, "xla", "xla"),
+        (2, 4, "xla", "xla"),
+        (3, 1, "native", "native"),
+        (4, 4, "native", "native"),
+    ],
 )
-def test_tokens_do_not_depend_on_the_schedule(seed, shards, attention):
+def test_tokens_do_not_depend_on_the_schedule(seed, shards, attention, linear):
     """Random slices, lanes, company, moves of pages and recomputation change no token."""
-    run = harness.runner(shards=shards, attention=attention)
+    run = harness.runner(shards=shards, attention=attention, linear=linear)
     expected = [_bits(who.tokens) for who in _sessions() if _run_alone(run, who)]
     rng = random.Random(seed)
     seats = _sessions()

@@ -43,7 +43,7 @@ def test_weights_are_where_the_loop_wants_them(tmp_path: pathlib.Path, path: str
     if path:
         path = str(hf_scene.write(tmp_path / path, hf_scene.tensors()))
     built = build.causal("tiny", seed=1, path=path, mesh=mesh)
-    placed = programs.place_params(built, mesh)
+    placed = programs.place_params(built, mesh).params
     assert hf_scene.pointers(placed) == hf_scene.pointers(built.params)
     assert len(built.params["blocks"]["qkv"].sharding.device_set) == 2
 
@@ -51,7 +51,7 @@ def test_weights_are_where_the_loop_wants_them(tmp_path: pathlib.Path, path: str
 def test_weights_on_one_device_are_not_copied_either() -> None:
     mesh = text.tensor_mesh(jax.devices()[:1])
     built = build.causal("tiny", seed=1)
-    placed = programs.place_params(built, mesh)
+    placed = programs.place_params(built, mesh).params
     assert hf_scene.pointers(placed) == hf_scene.pointers(built.params)
 
 

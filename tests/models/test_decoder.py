@@ -29,8 +29,8 @@ def test_linear_weights_are_told_from_tables_and_norms():
     model = llama.causal(shapes.TINY)
     linear = {
         jax.tree_util.keystr(path, simple=True, separator=".")
-        for path, is_linear in jax.tree.leaves_with_path(model.linear)
-        if is_linear
+        for path, use in jax.tree.leaves_with_path(model.linear)
+        if use
     }
     blocks = {f"blocks.{name}" for name in ("qkv", "out", "gate", "up", "down")}
     assert linear == {"ends.head", *blocks}

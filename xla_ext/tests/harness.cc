@@ -1,5 +1,5 @@
-// Replays random histories against a model, and random calls of attention: `harness --rounds=N
-// --seed=S`.
+// Replays random histories against a model, and random calls of attention and of linear
+// layers: `harness --rounds=N --seed=S`.
 //
 // Round r has seed S + r. What fails prints its seed, with which it can be run
 // alone. Built with ThreadSanitizer and with AddressSanitizer (CMakeLists.txt).
@@ -16,6 +16,7 @@
 #include "tests/cases.h"
 #include "tests/check.h"
 #include "tests/collector.h"
+#include "tests/linear_rows.h"
 #include "tests/world.h"
 
 namespace aqua::harness {
@@ -82,6 +83,7 @@ int Main(int argc, char** argv) {
   for (uint64_t round = 0; round < rounds; round += 4) {
     current_seed = seed + round;
     RunAttentionRows(seed + round);
+    RunLinearRows(seed + round);
   }
   std::printf("%llu rounds of random plans and rows from seed %llu: every byte as expected\n",
               static_cast<unsigned long long>(rounds), static_cast<unsigned long long>(seed));
