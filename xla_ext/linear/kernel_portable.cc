@@ -4,6 +4,8 @@
 
 namespace aqua {
 
-const LinearKernel* PortableLinearKernel(LinearType type) { return LinearKernelOf<Portable, 6>(type); }
+const LinearKernel* PortableLinearKernel(LinearType type) {
+  return LinearKernelOf<Portable, 6>(type);
+}
 
 }  // namespace aqua

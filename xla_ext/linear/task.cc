@@ -94,7 +94,8 @@ void LinearTask::PrepareTiles() {
 void LinearTask::Compute(int64_t panel, int64_t next, float* sums) const {
   const int64_t panel_bytes = steps_ * kPanelStepBytes;
   const std::byte* const at = call_.panels + panel * panel_bytes;
-  const std::byte* const after = (call_.factors ? call_.factors : call_.panels) + next * panel_bytes;
+  const std::byte* const first = call_.factors != nullptr ? call_.factors : call_.panels;
+  const std::byte* const after = first + next * panel_bytes;
   float* const factor_sums = sums + live_ * kPanelColumns;
   if (call_.factors != nullptr) Multiply(call_.factors + panel * panel_bytes, at, factor_sums);
   Multiply(at, after, sums);

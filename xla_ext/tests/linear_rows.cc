@@ -62,7 +62,9 @@ class LinearScene {
   std::vector<float> Draw(int64_t count) {
     std::normal_distribution<float> normal;
     std::vector<float> drawn(count);
-    for (float& x : drawn) x = type_ == LinearType::kFloat32 ? normal(random_) : Cut(normal(random_));
+    for (float& x : drawn) {
+      x = type_ == LinearType::kFloat32 ? normal(random_) : Cut(normal(random_));
+    }
     return drawn;
   }
 
