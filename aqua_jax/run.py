@@ -35,6 +35,7 @@ from aqua_jax.experiments import (
     completion,
     config_file,
     fuzzing,
+    kept_programs,
     link_checks,
     machine,
     manual,
@@ -43,6 +44,7 @@ from aqua_jax.experiments import (
     settings,
     simulated,
     simulated_settings,
+    startup,
     sweep,
     task,
     trial,
@@ -66,10 +68,11 @@ def main(argv: Sequence[str]) -> int:
     if any(argument in _HELP for argument in argv):
         print(f"{__doc__}\n{manual.text()}")
         return 0
+    begun = startup.Startup()
     console = rich.console.Console()
     stop = _Stop()
     try:
-        work = _read(argv)
+        work = _read(argv, begun)
         return _on_a_thread(lambda: work(console, stop))
     except KeyboardInterrupt:
         console.show_cursor()
@@ -90,6 +93,7 @@ class _Order:
     experiment: settings.Experiment
     trials: list[trial.Trial]  # one a seed
     workdir: pathlib.Path
+    begun: startup.Startup
 
     def folder(self, number: int) -> pathlib.Path:
         """Where the report of trial `number` goes."""
@@ -145,8 +149,9 @@ def _run(order: _Order, console: rich.console.Console, stop: _Stop) -> int:
         console.print(rich.text.Text(path.sentence))
     for note in order.trials[0].notes:
         console.print(rich.text.Text(note, style="yellow"))
-    console.print("compiling")
-    shared = order.trials[0].machine(path)
+    console.print(f"compiling; {kept_programs.keep()}", soft_wrap=True, highlight=False)
+    order.begun.ended("devices")
+    shared = order.trials[0].machine(path, on_stage=order.begun.ended)
     if shared.path is not path:  # the model does not suit it
         console.print(rich.text.Text(shared.path.sentence))
     _say_links(shared.links, console)
@@ -162,8 +167,9 @@ def _run(order: _Order, console: rich.console.Console, stop: _Stop) -> int:
                     f" {rate * order.experiment.workload.load:.2f} a second",
                     highlight=False,
                 )
+            order.begun.left_out()
             with stop.gently():
-                reports.append(_run_trial(one, shared, order.folder(number), console, stop))
+                reports.append(_run_trial(one, shared, order, number, console, stop))
             if stop.asked:
                 break
     finally:
@@ -187,18 +193,19 @@ def _say_links(links: link_checks.Report, console: rich.console.Console) -> None
 def _run_trial(
     one: trial.Trial,
     shared: machine.Machine,
-    folder: pathlib.Path,
+    order: _Order,
+    number: int,
     console: rich.console.Console,
     stop: _Stop,
 ) -> dict[str, Any]:
-    """Its report, shown and written."""
+    """Its report, shown and written. Of several, the first tells of the start."""
     with live.LiveView(console=console) as view:
-        result = one.run(shared, view, stopped=stop)
+        result = one.run(shared, view, stopped=stop, begun=None if number else order.begun)
     console.print()
     tables.show(result.value, console)
     if one.experiment.report.note:
         console.print(rich.text.Text(one.experiment.report.note))
-    _write(result.write, folder, console)
+    _write(result.write, order.folder(number), console)
     return result.value
 
 
@@ -281,12 +288,15 @@ def _do(one: task.Task, console: rich.console.Console, stop: _Stop) -> int:
     return 0
 
 
-def _complete(one: completion.Completion, workdir: pathlib.Path, stop: _Stop) -> int:
+def _complete(
+    one: completion.Completion, workdir: pathlib.Path, stop: _Stop, begun: startup.Startup
+) -> int:
     """Completes prompts: their texts to the output as they come, all else to the errors."""
     console = rich.console.Console(stderr=True, highlight=False)
     jax.config.update("jax_num_cpu_devices", one.settings.devices)
-    console.print("loading and compiling")
-    made = one.machine()
+    console.print(f"loading and compiling; {kept_programs.keep()}", soft_wrap=True)
+    begun.ended("devices")
+    made = one.machine(on_stage=begun.ended)
     if made.path.sentence:
         console.print(rich.text.Text(made.path.sentence))
     _say_links(made.links, console)
@@ -297,7 +307,8 @@ def _complete(one: completion.Completion, workdir: pathlib.Path, stop: _Stop) ->
     finally:
         made.close()
     path = _written(lambda: result.write(workdir))
-    for line in (*result.failures, typewriter.figures(result), f"completions: {path}"):
+    start = begun.sentence(result.first_token_seconds)
+    for line in (*result.failures, typewriter.figures(result), start, f"completions: {path}"):
         console.print(rich.text.Text(line), soft_wrap=True)
     if result.failures:
         return _BROKEN
@@ -347,7 +358,7 @@ def _written(write: Callable[[], _T]) -> _T:
         raise errors.ConfigError(f"the report cannot be written: {error}") from error
 
 
-def _read(argv: Sequence[str]) -> _Work:
+def _read(argv: Sequence[str], begun: startup.Startup) -> _Work:
     """What the arguments ask for, ready to run. Raises ConfigError and TraceError."""
     values = flags.FlagValues()
     flags.DEFINE_string("config", None, "The experiment, a Python file.", flag_values=values)
@@ -379,7 +390,7 @@ def _read(argv: Sequence[str]) -> _Work:
         return lambda console, stop: _measure(measured, workdir, console, config=as_given)
     if completing is not None:
         job = completion.Completion(completing)
-        return lambda console, stop: _complete(job, workdir, stop)
+        return lambda console, stop: _complete(job, workdir, stop, begun)
     fuzz = overrides.fuzz_of(config)
     if fuzz is not None:
         replay = f"python -m aqua_jax.run --config={values['config'].value} --workdir={workdir}"
@@ -394,7 +405,7 @@ def _read(argv: Sequence[str]) -> _Work:
     trials = [
         trial.Trial(overrides.with_seed(experiment, number)) for number in range(experiment.repeats)
     ]
-    order = _Order(experiment, trials, workdir)
+    order = _Order(experiment, trials, workdir, begun)
     return lambda console, stop: _run(order, console, stop)
 
 

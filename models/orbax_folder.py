@@ -8,13 +8,13 @@ Knows: parameter trees, orbax. Does not know: other layouts, how a folder is wri
 
 from __future__ import annotations
 
+import importlib
 import os
 import pathlib
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import orbax.checkpoint as ocp
 
 from aqua_jax.control import errors
 from models import config_json, decoder, families, hf_folder, hf_load, hf_match
@@ -29,7 +29,7 @@ def is_one(path: pathlib.Path) -> bool:
 
 def write(params: Any, path: pathlib.Path) -> None:
     """Writes the parameters into the folder `path`."""
-    with ocp.StandardCheckpointer() as checkpointer:
+    with _checkpointer() as checkpointer:
         checkpointer.save(path.absolute() / WEIGHTS, params)
 
 
@@ -49,7 +49,7 @@ def load(
     weights = path.absolute() / WEIGHTS
 
     def restore(model: decoder.CausalDecoder) -> Any:
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _checkpointer() as checkpointer:
             try:
                 found = checkpointer.metadata(weights).item_metadata
             except (OSError, ValueError, KeyError) as error:
@@ -72,6 +72,11 @@ def load(
 
     given = jnp.float32 if dtype is None else dtype
     return family.causal(family.shape(fields), dtype=given, params=restore)
+
+
+def _checkpointer() -> Any:
+    """Orbax's. It is imported when first asked for: it takes long, and most models need none."""
+    return importlib.import_module("orbax.checkpoint").StandardCheckpointer()
 
 
 def _broken(weights: pathlib.Path, error: Exception | str) -> errors.ConfigError:

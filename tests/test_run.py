@@ -282,6 +282,8 @@ def test_smoke_runs_and_its_tables_fit_the_terminal(tmp_path):
     assert {arm["finished"] for arm in value["arms"].values()} == {16}
     assert value["arms"]["fcfs"]["recomputed_tokens"] > 0
     assert len(value["hardware"]["devices"]) == 2
+    stages = ["import", "devices", "weights", "programs", "links", "first token"]
+    assert list(value["startup"]) == stages
     assert sorted(file.name for file in tmp_path.iterdir()) == [
         "report.html",
         "report.json",

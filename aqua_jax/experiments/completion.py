@@ -72,6 +72,12 @@ class Result:
     start_seconds: float
 
     @property
+    def first_token_seconds(self) -> float | None:
+        """What the prompt waited for that had the first token of all."""
+        waits = [one.first_token_seconds for one in self.completed]
+        return min((wait for wait in waits if wait is not None), default=None)
+
+    @property
     def output_tokens(self) -> int:
         """Of all completions."""
         return sum(len(one.tokens) for one in self.completed)
@@ -107,7 +113,7 @@ class Completion:
             prompt.room(context_tokens=0, units_max=wanted.engine.units_max)
         self._began_at = time.monotonic()
 
-    def machine(self) -> machine.Machine:
+    def machine(self, *, on_stage: Callable[[str], None] = lambda stage: None) -> machine.Machine:
         """The model in memory and its programs, compiled. To be closed by the caller.
 
         Raises ConfigError for a tokenizer that is none of the model's and RequestError for
@@ -120,8 +126,11 @@ class Completion:
             self._known.check_vocab(made.vocab_size)
             for prompt in self.prompts:
                 self._room(prompt, made)
+            on_stage("weights")
             made.warm_up()
+            on_stage("programs")
             made.check_links()
+            on_stage("links")
         except BaseException:
             made.close()
             raise

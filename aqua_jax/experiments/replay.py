@@ -13,7 +13,7 @@ from aqua_jax.control import errors, types
 from aqua_jax.engine import engine as engines
 from aqua_jax.experiments import recorder, settings
 from aqua_jax.loops import prompt
-from aqua_jax.workloads import generate, prompts, records, shaping, traces
+from aqua_jax.workloads import generate, prompts, records, shaping, texts, traces
 
 _STEP_SECONDS = 0.1
 
@@ -66,16 +66,28 @@ def arrivals(workload: settings.WorkloadSettings, *, units_max: int) -> Drawn:
 
 
 def requests(
-    drawn: Sequence[records.Arrival], workload: settings.WorkloadSettings, *, vocab_size: int
+    drawn: Sequence[records.Arrival],
+    workload: settings.WorkloadSettings,
+    *,
+    vocab_size: int,
+    words: texts.Texts | None = None,
 ) -> list[types.Request]:
-    """Requests with token ids, that run to their recorded length (no stop ids)."""
+    """Requests with token ids, that run to their recorded length (no stop ids).
+
+    words: what their prompts are cut from; None: ids are random.
+    """
     made = []
     for number, arrival in enumerate(drawn):
-        ids = prompts.token_ids(arrival, number, seed=workload.seed, vocab_size=vocab_size)
+        ids = (
+            prompts.token_ids(arrival, number, seed=workload.seed, vocab_size=vocab_size)
+            if words is None
+            else words.prompt(number, arrival.prompt_tokens)
+        )
         request = prompt.text_request(
             ids,
             max_tokens=arrival.output_tokens,
             temperature=workload.temperature,
+            top_p=workload.top_p,
             seed=number,
         )
         made.append(dataclasses.replace(request, tenant=arrival.tenant))

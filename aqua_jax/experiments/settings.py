@@ -34,7 +34,9 @@ class WorkloadSettings:
     prompt_scale, output_scale: factors on the lengths; prompt_max, output_max: limits in tokens.
     burstiness: coefficient of variation of the generator's gaps, 1 is Poisson.
     tenants: of the generator, how many share the requests evenly; 0: none.
-    temperature: of sampling; 0 is greedy.
+    temperature, top_p: of sampling; temperature 0 is greedy.
+    texts: a file, one text a line, whose beginnings are the prompts, in the words of the model's
+      tokenizer; "": prompts are random ids.
     """
 
     trace: str = ""
@@ -50,10 +52,16 @@ class WorkloadSettings:
     burstiness: float = 1.0
     tenants: int = 0
     temperature: float = 0.0
+    top_p: float = 1.0
+    texts: str = ""
 
     def __post_init__(self) -> None:
         checks.at_least("workload", self, 1, "requests", "prompt_max", "output_max")
         checks.at_least("workload", self, 0, "rate", "burstiness", "tenants", "temperature")
+        if not 0 < self.top_p <= 1:
+            raise errors.ConfigError(
+                f"workload.top_p is {self.top_p}; give more than 0 and at most 1"
+            )
         checks.above(
             "workload", self, "load", "calibration_seconds", "prompt_scale", "output_scale"
         )
@@ -271,12 +279,17 @@ class ReportSettings:
     """What the report says.
 
     baselines: arms that the others are compared with, comma-separated. note: a remark.
+    samples: requests whose answers are shown in words; needs a model with a tokenizer.
     derivation: how emulated times follow from a device's figures; said before anything runs.
     """
 
     baselines: str = "fcfs"
     derivation: str = ""
     note: str = ""
+    samples: int = 0
+
+    def __post_init__(self) -> None:
+        checks.at_least("report", self, 0, "samples")
 
 
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
@@ -304,6 +317,15 @@ class Experiment:
         checks.at_least("config", self, 1, "devices", "repeats")
         checks.policy(self.policy.name)
         checks.arms(self.arms, self.arm_names, self.arm_settings)
+        for setting, wants in (
+            ("workload.texts", bool(self.workload.texts)),
+            ("report.samples", self.report.samples > 0),
+        ):
+            if wants and not self.model.path:
+                raise errors.ConfigError(
+                    f"{setting} needs words, but a model of random weights has no tokenizer: set"
+                    " model.path to a folder that has one"
+                )
         for name, tier in self.memory.tiers.items():
             if tier.link and not self.emulate.dilation:
                 raise errors.ConfigError(

@@ -22,8 +22,20 @@ from aqua_jax.experiments import (
     recorder,
     replay,
     settings,
+    startup,
 )
-from aqua_jax.workloads import fairness, live, measure, records, report, reusable, shaping
+from aqua_jax.tokens import tokenizer
+from aqua_jax.workloads import (
+    fairness,
+    live,
+    measure,
+    records,
+    report,
+    reusable,
+    samples,
+    shaping,
+    texts,
+)
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -51,6 +63,10 @@ class Trial:
         self.arms = {name: overrides.arm(experiment, name) for name in experiment.arm_names}
         for name, arm in self.arms.items():
             _check_shared(experiment, arm, name)
+        self._known: tokenizer.Tokenizer | None = None
+        if experiment.workload.texts or experiment.report.samples:
+            self._known = tokenizer.Tokenizer(experiment.model.path)
+        self._words = _words(experiment.workload, self._known)
         drawn = replay.arrivals(experiment.workload, units_max=experiment.engine.units_max)
         self.notes = drawn.notes
         self._drawn = drawn.arrivals
@@ -59,14 +75,25 @@ class Trial:
         """Which mover and attention its arms get. Brings jax up. Raises NativeError."""
         return data_path.resolve(list(self.arms.values()), jax.devices()[0].platform)
 
-    def machine(self, path: data_path.DataPath | None = None) -> machine.Machine:
+    def machine(
+        self,
+        path: data_path.DataPath | None = None,
+        *,
+        on_stage: Callable[[str], None] = lambda stage: None,
+    ) -> machine.Machine:
         """Devices, memory, compiled programs and probed links for its arms.
 
-        path: as `data_path` returned it. To be closed by the caller.
+        path: as `data_path` returned it. on_stage: is told what has been done. To be closed by the
+        caller.
         """
         made = machine.Machine(self.experiment, list(self.arms.values()), path or self.data_path())
+        if self._known is not None:
+            self._known.check_vocab(made.vocab_size)
+        on_stage("weights")
         made.warm_up()
+        on_stage("programs")
         made.check_links()
+        on_stage("links")
         return made
 
     def calibrate(self, shared: machine.Machine) -> float | None:
@@ -81,20 +108,28 @@ class Trial:
                 self._drawn = shaping.at_rate(self._drawn, workload.rate)
             return None
         first = next(iter(self.arms.values()))
-        sustained = _sustained(shared, first, self._drawn)
+        sustained = _sustained(shared, first, self._drawn, self._words)
         self._drawn = shaping.at_rate(self._drawn, sustained * workload.load)
         return sustained
 
     def run(
-        self, shared: machine.Machine, view: live.LiveView, *, stopped: Callable[[], bool]
+        self,
+        shared: machine.Machine,
+        view: live.LiveView,
+        *,
+        stopped: Callable[[], bool],
+        begun: startup.Startup | None = None,
     ) -> Result:
-        """Runs every arm, the first at least, until `stopped()`; assembles the report."""
+        """Runs every arm, the first at least, until `stopped()`; assembles the report.
+
+        begun: the process's start, for the report.
+        """
         runs: list[records.RunRecord] = []
         for name, arm in self.arms.items():
             if runs and stopped():
                 break
             runs.append(self._run_arm(shared, name, arm, view, stopped))
-        value = self._report(runs, shared)
+        value = self._report(runs, shared, begun)
         return Result(value, runs, interrupted=stopped())
 
     def _run_arm(
@@ -106,7 +141,9 @@ class Trial:
         stopped: Callable[[], bool],
     ) -> records.RunRecord:
         drawn = self._drawn
-        wanted = replay.requests(drawn, arm.workload, vocab_size=shared.vocab_size)
+        wanted = replay.requests(
+            drawn, arm.workload, vocab_size=shared.vocab_size, words=self._words
+        )
         record = records.RunRecord(
             arm=name,
             evidence=arm.evidence,
@@ -145,7 +182,12 @@ class Trial:
         view.finish(name, measure.result_text(measure.summarise(record)))
         return record
 
-    def _report(self, runs: list[records.RunRecord], shared: machine.Machine) -> dict[str, Any]:
+    def _report(
+        self,
+        runs: list[records.RunRecord],
+        shared: machine.Machine,
+        begun: startup.Startup | None,
+    ) -> dict[str, Any]:
         named = [name.strip() for name in self.experiment.report.baselines.split(",")]
         ran = [run.arm for run in runs]
         value = report.assemble(
@@ -153,12 +195,33 @@ class Trial:
             config=overrides.as_json(self.experiment),
             devices=[str(device) for device in shared.devices],
             baselines=[name for name in named if name in ran],
-            links=shared.links.rows,
-            data_path=_data_path(shared),
+            tables={
+                "links": shared.links.rows,
+                "data_path": _data_path(shared),
+                "samples": self._samples(runs, shared),
+                "startup": begun.table(_first_token_seconds(runs[0])) if begun else {},
+            },
             notes=self.notes,
         )
         report.check(value)
         return value
+
+    def _samples(
+        self, runs: list[records.RunRecord], shared: machine.Machine
+    ) -> dict[str, dict[str, str]]:
+        """Some answers in words, where the config asks for them."""
+        count = self.experiment.report.samples
+        if self._known is None or not count:
+            return {}
+        asked = replay.requests(
+            self._drawn,
+            self.experiment.workload,
+            vocab_size=shared.vocab_size,
+            words=self._words,
+        )
+        prompts = [request.payload.prompt_ids for request in asked]
+        eos_ids = self._known.eos_ids
+        return samples.table(runs, prompts, self._known.decode, count=count, eos_ids=eos_ids)
 
 
 def _check_shared(whole: settings.Experiment, arm: settings.Experiment, name: str) -> None:
@@ -201,14 +264,39 @@ def _data_path(shared: machine.Machine) -> dict[str, dict[str, str]]:
     }
 
 
+def _words(
+    workload: settings.WorkloadSettings, known: tokenizer.Tokenizer | None
+) -> texts.Texts | None:
+    """What prompts are cut from. Raises ConfigError."""
+    if known is None or not workload.texts:
+        return None
+
+    def encode(text: str) -> list[int]:
+        return known.encode(text)
+
+    return texts.Texts(workload.texts, encode, tokens_min=workload.prompt_max)
+
+
+def _first_token_seconds(run: records.RunRecord) -> float | None:
+    """What the request waited for that had the first token of all, where times are real."""
+    served = [r for r in run.requests if r.first_token_at is not None]
+    if not served or run.evidence != "measured":
+        return None
+    first = min(served, key=lambda request: request.first_token_at or 0.0)
+    return (first.first_token_at or 0.0) - first.scheduled_at
+
+
 def _sustained(
-    shared: machine.Machine, arm: settings.Experiment, drawn: list[records.Arrival]
+    shared: machine.Machine,
+    arm: settings.Experiment,
+    drawn: list[records.Arrival],
+    words: texts.Texts | None,
 ) -> float:
     """Requests like `drawn` that `arm` serves in a second when kept full."""
     workload = arm.workload
     capacity_tokens = (arm.memory.pool_pages - 1) * arm.engine.page_tokens
     arrivals = calibration.flood(drawn, lanes=arm.engine.lanes, capacity_tokens=capacity_tokens)
-    wanted = replay.requests(arrivals, workload, vocab_size=shared.vocab_size)
+    wanted = replay.requests(arrivals, workload, vocab_size=shared.vocab_size, words=words)
     account = calibration.Account()
     engine = shared.start(arm, account).engine
     seconds = workload.calibration_seconds

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import importlib
 import math
 import pathlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from scipy import optimize
 
 from aqua_jax.control import errors
 from aqua_jax.simulation import cost, hardware
@@ -202,5 +202,6 @@ def _non_negative(terms: np.ndarray, values: np.ndarray) -> np.ndarray:
     """argmin |terms @ x - values| over x >= 0; columns are scaled, as their units are far apart."""
     sizes = np.linalg.norm(terms, axis=0)
     sizes[sizes == 0] = 1
-    found, _ = optimize.nnls(terms / sizes, values)
+    # Imported here, as it takes long and the door is wanted without it.
+    found, _ = importlib.import_module("scipy.optimize").nnls(terms / sizes, values)
     return found / sizes

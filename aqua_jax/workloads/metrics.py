@@ -276,6 +276,22 @@ DATA_PATH: Mapping[str, Metric] = {
     "because": Metric("Because", "", "why it came to that"),
 }
 
+STARTUP: Mapping[str, Metric] = {
+    "seconds": Metric("Time", "s", "seconds of this stage of the start"),
+    "until_seconds": Metric(
+        "Until its end",
+        "s",
+        "seconds from the start of the process to the end of this stage, calibration left out; of "
+        "the first token: of the first request that was served, from its arrival on",
+    ),
+}
+
+SAMPLE: Mapping[str, Metric] = {
+    "arm": Metric("Arm", "", "whose answer it is"),
+    "prompt": Metric("Prompt", "", "what the request began with, in words"),
+    "answer": Metric("Answer", "", "what it was answered, in words, up to its end"),
+}
+
 # Of a simulated run, by arm and member; of all servers together.
 LENDER: Mapping[str, Metric] = {
     "items": Metric("Items", "", "images or clips made"),
@@ -305,6 +321,8 @@ SECTIONS: Mapping[str, Mapping[str, Metric]] = {
     "host.*": HOST,
     "measured.*.*": MEASURED,
     "lenders.*.*": LENDER,
+    "samples.*": SAMPLE,
+    "startup.*": STARTUP,
 }
 
 

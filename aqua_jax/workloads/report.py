@@ -6,6 +6,7 @@ know: how numbers are computed (`measure.py`) or drawn (`webpage.py`, `chrome.py
 
 from __future__ import annotations
 
+import importlib
 import json
 import math
 import numbers
@@ -24,7 +25,6 @@ from aqua_jax.workloads import (
     measured,
     metrics,
     records,
-    webpage,
 )
 
 SCHEMA_VERSION = 1
@@ -34,8 +34,7 @@ _COMMON = ("schema_version", "config", "evidence", "hardware", "versions")
 _REQUIRED = (*_COMMON, "arms", "comparisons")
 _OPTIONAL = (
     "tenants", "emulation", "programs", "links", "data_path", "sweep", "runs", "host", "measured",
-    "lenders",
-    "notes",
+    "lenders", "samples", "startup", "notes",
 )  # fmt: skip
 _OF_BENCHMARK = (*_COMMON, "title", "benchmark")
 # Keys that an arm has only when there is something to say; seconds of the host say nothing of
@@ -49,20 +48,18 @@ def assemble(
     config: Mapping[str, Any],
     devices: Sequence[str],
     baselines: Sequence[str] = (),
-    links: Mapping[str, Mapping[str, Any]] | None = None,
-    data_path: Mapping[str, Mapping[str, Any]] | None = None,
+    tables: Mapping[str, Mapping[str, Any]] | None = None,
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """The value of `report.json`: plain JSON values only.
 
-    devices: the jax devices in words. baselines: arms that every other arm is
-    compared with; the first arm when none is named. links: probed links by
-    name (`metrics.LINK`). data_path: what settings came to (`metrics.DATA_PATH`). notes: what a
-    reader must know, in sentences.
+    devices: the jax devices in words. baselines: arms that every other arm is compared with; the
+    first arm when none is named. tables: further ones by name, of those that `metrics.SECTIONS`
+    defines: links, data_path, samples, startup. notes: what a reader must know, in sentences.
     """
     _check_runs(runs, baselines)
     arms = {run.arm: measure.summarise(run) for run in runs}
-    tables = {
+    shown = {
         "tenants": {run.arm: measure.summarise_tenants(run) for run in runs},
         "emulation": {
             run.arm: measure.summarise_emulation(run) for run in runs if run.evidence == "emulated"
@@ -70,9 +67,7 @@ def assemble(
         "programs": {run.arm: run.programs for run in runs if run.programs},
         "lenders": {run.arm: lenders.summarise(run) for run in runs if run.lenders},
         "measured": {run.arm: measured.summarise(run) for run in runs if run.measured},
-        "links": links or {},
-        "data_path": data_path or {},
-    }
+    } | dict(tables or {})
     report: dict[str, Any] = {
         "schema_version": SCHEMA_VERSION,
         "config": config,
@@ -84,7 +79,7 @@ def assemble(
     }
     if notes:
         report["notes"] = list(notes)
-    return _plain(report | {name: table for name, table in tables.items() if _has_rows(table)})
+    return _plain(report | {name: table for name, table in shown.items() if _has_rows(table)})
 
 
 def assemble_benchmark(
@@ -123,6 +118,8 @@ def write(
     paths = {"report.json": write_json(workdir, report)}
     paths |= {name: paths["report.json"].with_name(name) for name in ("trace.json", "report.html")}
     files.write_whole(paths["trace.json"], json.dumps(chrome.trace(runs), allow_nan=False))
+    # It brings matplotlib, which takes half a second that no first token should wait for.
+    webpage = importlib.import_module("aqua_jax.workloads.webpage")
     files.write_whole(paths["report.html"], webpage.render(report, runs))
     return paths
 

@@ -45,9 +45,18 @@ def show(report: Mapping[str, Any], console: rich.console.Console) -> None:
         tables += tenants(report, console.width)
     for table in [*tables, *measured(report, console.width), *lenders(report, console.width)]:
         console.print(table)
+    samples(report, console)
     for note in report.get("notes", ()):
         console.print(rich.text.Text(note))
     console.print(rich.text.Text(headline.headline(report), style="bold"))
+
+
+def samples(report: Mapping[str, Any], console: rich.console.Console) -> None:
+    """Prints some prompts, in bold, and how they go on."""
+    for name, sample in report.get("samples", {}).items():
+        heading = rich.text.Text(f"\nRequest {name}, {sample['arm']}:", style="dim")
+        console.print(heading)
+        console.print(rich.text.Text.assemble((sample["prompt"], "bold"), sample["answer"]))
 
 
 def show_repeats(reports: Sequence[Mapping[str, Any]], console: rich.console.Console) -> None:

@@ -26,6 +26,8 @@ from aqua_jax.workloads import (
 # Ratios worth a tile at the top, where there is a comparison.
 _TILES = ("ttft_p99_ratio", "ttft_p50_ratio", "throughput_ratio", "e2e_mean_ratio")
 
+_TABLES = ("emulation", "links", "programs", "startup", "host")
+
 _CSS = """
 :root { color-scheme: light dark; --ink: #1b1f24; --muted: #5d6670; --grid: #dfe3e8;
   --page: #ffffff; --raised: #f6f7f9; --good: #1a7f45; --bad: #b93a32;
@@ -93,8 +95,9 @@ def render(report: Mapping[str, Any], runs: Sequence[records.RunRecord]) -> str:
         _figures("", measured_plots.render(runs)),
         _plain_table(report, "lenders"),
         _figures("", lender_plots.render(runs)),
+        _samples(report),
         _data_path(report),
-        *(_plain_table(report, name) for name in ("emulation", "links", "programs", "host")),
+        *(_plain_table(report, name) for name in _TABLES),
         "<h2>How to read and repeat this</h2>",
         _details("Configuration", _pairs(metrics.flatten(report["config"]))),
         _details("Machine and versions", _pairs(_machine(report))),
@@ -247,6 +250,16 @@ def _data_path(report: Mapping[str, Any]) -> str:
     choices = report.get("data_path", {})
     lines = [(name, f"{choice['used']}: {choice['because']}") for name, choice in choices.items()]
     return f"<h2>Data path</h2>{_pairs(lines)}" if lines else ""
+
+
+def _samples(report: Mapping[str, Any]) -> str:
+    """Prompts and how they go on."""
+    lines = [
+        f"<p><b>{_text(sample['prompt'])}</b>{_text(sample['answer'])}"
+        f' <span class="note">request {_text(name)}, {_text(sample["arm"])}</span></p>'
+        for name, sample in report.get("samples", {}).items()
+    ]
+    return f"<h2>Answers</h2>{''.join(lines)}" if lines else ""
 
 
 def _plain_table(report: Mapping[str, Any], name: str) -> str:

@@ -30,6 +30,7 @@ def experiment(**given) -> settings.Experiment:
         (settings.WorkloadSettings, {"rate": -1.0}, "workload.rate is -1.0; give a number of at"),
         (settings.WorkloadSettings, {"rate": INFINITE}, "workload.rate is inf"),
         (settings.WorkloadSettings, {"temperature": NAN}, "workload.temperature is nan"),
+        (settings.WorkloadSettings, {"top_p": 0.0}, "workload.top_p is 0.0; give more than 0"),
         (settings.WorkloadSettings, {"load": 0.0}, "workload.load is 0.0; give a finite number"),
         (settings.WorkloadSettings, {"prompt_scale": NAN}, "workload.prompt_scale is nan"),
         (settings.WorkloadSettings, {"calibration_seconds": 0}, "workload.calibration_seconds"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import pathlib
 import signal
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -40,7 +41,7 @@ class Count:
         try:
             for done in range(1, self.steps + 1):
                 if done == self.interrupted_at:
-                    signal.raise_signal(signal.SIGINT)
+                    signal.pthread_kill(threading.main_thread().ident, signal.SIGINT)
                 progress(done, self.steps, f"at {done}")
             yield f"counted: {self.target}"
             beside.rename(self.target)
@@ -81,7 +82,7 @@ def test_a_task_takes_no_workdir(config, tmp_path, capsys):
 def test_interrupted_it_leaves_nothing(config, tmp_path, capsys, monkeypatch):
     left = []
     monkeypatch.setattr(run.os, "_exit", left.append)  # the process would be gone
-    run.main([config, "--config.steps=100000", "--config.interrupted_at=5"])
+    run.main([config, "--config.steps=1000000000", "--config.interrupted_at=5"])
     assert left == [130]
     assert "aqua_jax.run: interrupted" in capsys.readouterr().err
     assert [file.name for file in tmp_path.iterdir()] == ["count.py"]

@@ -45,9 +45,13 @@ def run(
     one: trial.Trial, shared: machine.Machine, *, stopped: Callable[[], bool] = lambda: False
 ) -> trial.Result:
     """Every arm, with a view that nobody sees."""
-    console = rich.console.Console(file=io.StringIO())
-    with live.LiveView(console=console) as view:
+    with live.LiveView(console=quiet()) as view:
         return one.run(shared, view, stopped=stopped)
+
+
+def quiet() -> rich.console.Console:
+    """A console that nobody sees."""
+    return rich.console.Console(file=io.StringIO())
 
 
 def digests(value: dict[str, Any]) -> set[str]:

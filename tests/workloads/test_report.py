@@ -88,7 +88,7 @@ def test_optional_tables_appear_when_there_is_something_in_them():
     runs = [synthetic.run("a", evidence="emulated", tenants=("x", "y"))]
     runs[0].programs = {"decode": {"compiles": 1, "calls": 8}}
     links = {"gpu 0->gpu 1": {"bytes_per_second": 3e11, "latency_seconds": 1e-5}}
-    value = _assemble(runs, links=links)
+    value = _assemble(runs, tables={"links": links})
     report.check(value)
     assert value["tenants"]["a"]["x"]["finished"] == 2
     assert value["emulation"]["a"]["valid"] is True

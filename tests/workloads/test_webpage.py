@@ -55,6 +55,12 @@ def _render(**settings):
     return value, webpage.render(value, runs)
 
 
+def test_answers_stand_on_the_page_behind_their_prompts():
+    sample = {"arm": "the same in all arms", "prompt": "Once <b>", "answer": " upon a time"}
+    value = report.assemble(_runs(), config={}, devices=[], tables={"samples": {"3": sample}})
+    assert "<b>Once &lt;b&gt;</b> upon a time" in webpage.render(value, [])
+
+
 def test_the_page_loads_nothing():
     _, text = _render()
     for tag, name, value in _Page(text).attributes:
@@ -103,7 +109,7 @@ def test_links_and_programs_have_tables():
     runs = _runs()
     runs[0].programs = {"decode": {"compiles": 1, "calls": 8, "seconds": 0.5}}
     value = report.assemble(
-        runs, config={}, devices=[], links={"0->1": {"bytes_per_second": 3.7e11}}
+        runs, config={}, devices=[], tables={"links": {"0->1": {"bytes_per_second": 3.7e11}}}
     )
     words = re.sub(r"\s+", " ", _Page(webpage.render(value, runs)).words)
     assert "Links Bandwidth 0->1 370 GB/s" in words
@@ -112,7 +118,7 @@ def test_links_and_programs_have_tables():
 
 def test_what_settings_came_to_is_said_with_the_reason():
     path = {"memory.mover=auto": {"used": "xla", "because": "the library is <not> built"}}
-    value = report.assemble(_runs(), config={}, devices=[], data_path=path)
+    value = report.assemble(_runs(), config={}, devices=[], tables={"data_path": path})
     words = re.sub(r"\s+", " ", _Page(webpage.render(value, [])).words)
     assert "Data path memory.mover=auto xla: the library is <not> built" in words
     plain = report.assemble(_runs(), config={}, devices=[])

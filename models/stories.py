@@ -1,0 +1,492 @@
+"""Short stories out of a grammar: what the small model of the repository is trained on.
+
+Knows: words, agreement of names and pronouns, what follows from what, small sums in words. Does
+not know: models, tokens. Same seed, same stories, on any machine.
+
+A story is an opening, a plot and an ending. A plot is a row of slots, a slot a choice of sentences;
+fields in braces are drawn once a story, so that names, things and pronouns agree throughout.
+`{he}`, `{him}` and `{his}` are the hero's; those that begin with `pal_` and `elder_` theirs.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+GIRLS = (
+    "Anna", "Lily", "Mia", "Rosa", "Nora", "Ella", "Ivy", "Clara", "Zoe", "Tess", "Ruth", "June",
+    "Greta", "Maya", "Hanna", "Dora",
+)  # fmt: skip
+BOYS = (
+    "Tom", "Ben", "Max", "Leo", "Sam", "Finn", "Otto", "Hugo", "Paul", "Jack", "Noah", "Emil",
+    "Karl", "Theo", "Luca", "Pip",
+)  # fmt: skip
+ANIMALS = ("fox", "rabbit", "bear", "mouse", "duck", "hedgehog", "squirrel", "frog", "goat", "cat")
+NUMBERS = (
+    "zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven",
+    "twelve", "thirteen", "fourteen", "fifteen", "sixteen", "seventeen", "eighteen", "nineteen",
+    "twenty",
+)  # fmt: skip
+WORDS = {
+    "trait": (
+        "small", "brave", "shy", "clever", "kind", "lazy", "proud", "quiet", "merry", "young",
+    ),
+    "colour": ("red", "blue", "green", "yellow", "white", "silver", "brown", "golden"),
+    "toy": ("ball", "kite", "drum", "hat", "scarf", "boat", "bell", "lamp", "book", "whistle"),
+    "precious": ("cup", "vase", "clock", "mirror", "plate", "lantern", "teapot", "window"),
+    "spot": (
+        "under the bed", "behind the door", "in the tall grass", "under a big leaf",
+        "on top of the shelf", "next to the well", "inside a boot", "behind a rock",
+    ),
+    "wrong": (
+        "an old shoe", "a dry leaf", "two sleepy snails", "a button", "some dust", "a long feather",
+        "a spider", "a broken spoon",
+    ),
+    "food": ("cake", "pie", "soup", "bread", "pudding", "stew"),
+    "good": ("flour", "honey", "milk", "butter", "salt", "cheese"),
+    "fruit": ("apples", "pears", "plums", "berries", "nuts", "carrots", "cherries", "eggs"),
+    "fear": ("the dark", "thunder", "deep water", "the big dog", "high places", "the old mill"),
+    "baby": ("bird", "lamb", "kitten", "puppy", "duckling", "turtle"),
+    "trap": (
+        "in the mud", "in a deep hole", "behind a fence", "under a branch", "on a thin branch",
+    ),
+    "tool": ("a rope", "a long stick", "a basket", "a ladder", "a blanket", "a board"),
+    "plant": ("sunflower", "pumpkin", "bean", "rose", "tree", "tulip"),
+    "day": ("morning", "day", "evening", "summer day", "winter day", "Sunday"),
+    "season": ("spring", "summer", "autumn", "winter"),
+    "mood": ("happy", "glad", "proud", "cheerful"),
+    "song": ("song", "tune", "dance", "poem", "joke", "trick"),
+}  # fmt: skip
+PLACES = (  # where somebody goes, and where somebody is then
+    ("the forest", "in the forest"), ("the garden", "in the garden"), ("the river", "by the river"),
+    ("the hill", "on the hill"), ("the market", "at the market"), ("the lake", "by the lake"),
+    ("the village", "in the village"), ("the meadow", "in the meadow"),
+    ("the harbour", "at the harbour"), ("the school", "at the school"),
+)  # fmt: skip
+ELDERS = (
+    ("mother", "she"), ("father", "he"), ("grandmother", "she"), ("grandfather", "he"),
+    ("teacher", "she"), ("uncle", "he"), ("aunt", "she"), ("neighbour", "he"),
+)  # fmt: skip
+
+# What the weather makes of somebody who is out in it.
+WEATHER = (
+    ("It rained all day", "{His} coat was soon wet, so {he} ran under a tree."),
+    ("The sun was hot", "{He} was thirsty, so {he} drank some cold water."),
+    ("Snow was falling", "{His} hands were cold, so {he} put on warm gloves."),
+    ("The wind was strong", "{His} hat flew away, and {he} had to run after it."),
+    ("Fog lay over the fields", "{He} could not see far, so {he} walked slowly."),
+    ("The night was clear", "{He} could see the moon and a thousand stars."),
+)
+
+OPENINGS = (
+    "Once upon a time there was a {trait} {kind} named {hero}.",
+    "{hero} was a {trait} {kind} who lived near {place}.",
+    "There was once a {trait} {kind} called {hero}.",
+    "A {trait} {kind} named {hero} lived {at}.",
+    "One {day2} a {trait} {kind} named {hero} went to {place}.",
+    "In a little house near {place} lived a {kind} named {hero}.",
+    "Everybody {at} knew {hero}, the {trait} {kind}.",
+    "{hero} was a {trait} {kind}, and {his} best friend was {pal}.",
+    "Last {season} {hero} the {kind} went to {place} with {pal}.",
+)
+ENDINGS = (
+    "{hero} went home and slept well.",
+    "From that day on {hero} and {pal} were the best of friends.",
+    "And {hero} never forgot that day.",
+    "That night {hero} was very {mood}.",
+    "They laughed and walked home together.",
+    "{hero} smiled all the way home.",
+    "Then it was time for dinner, and everybody was {mood}.",
+    "And they all lived happily ever after.",
+    '"What a fine day!" said {hero}.',
+    '"Good friends are the best thing of all," said {pal}.',
+    "",
+)
+
+Slots = tuple[tuple[str, ...], ...]
+PLOTS: dict[str, Slots] = {
+    "lost": (
+        (
+            "{He} had a {colour} {toy} and took it everywhere.",
+            "{He} loved {his} {colour} {toy} more than anything.",
+            "For {his} birthday {he} got a {colour} {toy}.",
+        ),
+        (
+            "One {day} the {toy} was gone.",
+            "But one {day} {he} could not find the {toy}.",
+            "Then {he} lost the {toy} {at}.",
+        ),
+        (
+            '"Where is my {toy}?" cried {hero}.',
+            "{hero} was so sad that {he} began to cry.",
+            '"Oh no! I have lost my {toy}!" said {hero}.',
+        ),
+        (
+            "{He} looked {spot}, but there was only {wrong}.",
+            "First {he} looked {spot} and found {wrong}.",
+            "{He} looked here and there and found only {wrong}.",
+        ),
+        (
+            '{hero} asked {pal} for help. "I saw your {toy} {spot2}," said {pal}.',
+            '"Do not cry," said {pal}. "Let us look {spot2}."',
+            'Then {pal} came by and said, "I think it is {spot2}."',
+        ),
+        (
+            "And there it was! {hero} thanked {pal} and held the {toy} tight.",
+            "They ran to look, and there was the {colour} {toy}, {spot2}!",
+            '"Here it is!" said {pal} and gave the {toy} to {hero}.',
+        ),
+    ),
+    "baking": (
+        (
+            "{He} wanted to make a {food} for {his} {elder}.",
+            "It was the birthday of {his} {elder}, so {hero} wanted to make a {food}.",
+        ),
+        (
+            "But there was no {good} in the house.",
+            '"I need {good}," said {hero}, "but there is none left."',
+        ),
+        (
+            "So {he} went to {place} to buy some.",
+            "{pal} had a lot of {good}, so {hero} went to see {pal_him}.",
+        ),
+        (
+            '"You can have some of my {good}," said {pal}.',
+            "{pal} gave {him} a jar of {good} and wanted nothing for it.",
+            '{hero} met {pal} there. "Take my {good}," said {pal}. "I have too much."',
+        ),
+        (
+            "{hero} ran home and made the {food}. It smelled very good.",
+            "At home {hero} mixed it all and waited. Soon the {food} was ready.",
+        ),
+        (
+            '"This is the best {food} in the world!" said {his} {elder}.',
+            "{His} {elder} ate two plates of {food} and laughed.",
+            "They ate the {food} together, and {pal} got the biggest piece.",
+        ),
+    ),
+    "fear": (
+        (
+            "{hero} was afraid of {fear}.",
+            "There was one thing that {he} did not like: {fear}.",
+        ),
+        (
+            "{His} friends laughed at {him}, and that made {him} sad.",
+            '"Everybody is afraid of something," said {his} {elder}.',
+            "{He} told nobody about it.",
+        ),
+        (
+            "One {day} {pal} called for help {at}.",
+            "Then one {day} {he} heard a cry. It was {pal}!",
+        ),
+        (
+            '"Help me, {hero}!" cried {pal}. "I am all alone!"',
+            '"I cannot get home!" cried {pal}.',
+        ),
+        (
+            "{hero} thought of {fear} and shook. But {he} thought of {pal} too, and {he} went.",
+            "{His} knees shook, but {he} did not stop, because {pal} needed {him}.",
+        ),
+        (
+            "{He} took {pal} by the hand and led {pal_him} home.",
+            '"You came!" said {pal}. "You are the bravest {kind} I know."',
+        ),
+        (
+            "After that {he} was not so afraid of {fear}.",
+            "And {fear}? It was not so bad after all.",
+        ),
+    ),
+    "share": (
+        (
+            "{hero} and {pal} found a {colour} {toy} {spot}.",
+            "One {day} {hero} and {pal} saw a {colour} {toy} {spot}.",
+        ),
+        (
+            '"It is mine!" said {hero}. "No, it is mine!" said {pal}.',
+            'Both of them wanted it. "I saw it first," said {hero}.',
+        ),
+        (
+            "They pulled and pulled until the {toy} fell to the ground.",
+            "They were so angry that they did not talk all day.",
+        ),
+        (
+            'Then {his} {elder} came. {Elder_he} said, "Why do you not take turns?"',
+            '"If you share it, you can both be {mood}," said {his} {elder}.',
+        ),
+        (
+            "So {hero} had the {toy} first, and then {pal} had it.",
+            '"You can have it today," said {hero}, "and I will have it tomorrow."',
+        ),
+        (
+            "It was more fun to play with it together.",
+            '"I am sorry," said {pal}. "I am sorry too," said {hero}.',
+        ),
+    ),
+    "rescue": (
+        (
+            "On the way to {place} {he} heard a small voice.",
+            "One {day} {he} heard something cry {at}.",
+        ),
+        (
+            "A little {baby} was stuck {trap}.",
+            "It was a little {baby} that was stuck {trap}.",
+        ),
+        (
+            '"Do not be afraid," said {hero}. "I will help you."',
+            '"Please help me!" said the {baby}.',
+            "{hero} pulled and pulled, but {he} was not strong enough.",
+        ),
+        (
+            "{He} ran to {pal} and asked for {tool}.",
+            "So {he} called {pal}, and {pal} came with {tool}.",
+        ),
+        (
+            "With {tool} they got the {baby} out.",
+            "They worked for an hour, and at last the {baby} was free.",
+        ),
+        (
+            "The {baby} was cold and hungry, so {hero} gave it some milk.",
+            '"Thank you!" said the {baby} and ran to its mother.',
+            "The mother of the {baby} was {mood} and gave them {fruit}.",
+        ),
+    ),
+    "sum": (
+        (
+            "{hero} had {n} {fruit}.",
+            "One {day} {he} found {n} {fruit} {at}.",
+            "{hero} took {n} {fruit} to {place}.",
+        ),
+        (
+            "{pal} gave {him} {m} more. Now {he} had {sum} {fruit}.",
+            'Then {pal} found {m} more. "{N} and {m} make {sum}," said {hero}.',
+            '"Here are {m} more," said {pal}. So {hero} had {sum} {fruit} in all.',
+        ),
+        (
+            "{He} ate {k}, and {left} were left.",
+            'On the way home {he} lost {k}. "{Sum} less {k} leaves {left}," said {hero}.',
+            "{He} gave {k} to {his} {elder} and kept {left}.",
+        ),
+        (
+            "{His} {elder} made a {food} of them.",
+            '"I can count very well," said {hero}.',
+            '"How many do you have?" asked {his} {elder}. "I have {left}," said {hero}.',
+        ),
+    ),
+    "grow": (
+        (
+            "In the spring {he} put a {plant} seed into the ground.",
+            '{His} {elder} gave {him} a seed. "It will be a {plant} one day," {elder_he} said.',
+        ),
+        (
+            "Every day {he} gave it water.",
+            "{He} looked at it every morning, but nothing came up.",
+        ),
+        (
+            '"Nothing will grow there," said {pal}. But {hero} did not give up.',
+            '"You must wait," said {his} {elder}. "Good things take time."',
+        ),
+        (
+            "Then one {day} there was a small green leaf.",
+            "After {n} days a little green leaf came out.",
+        ),
+        (
+            "The {plant} grew and grew until it was as tall as {pal}.",
+            "By the summer the {plant} was taller than {hero}.",
+        ),
+        (
+            '"It is the finest {plant} {at}!" said {pal}.',
+            '"Now I see that you were right," said {pal}.',
+        ),
+    ),
+    "race": (
+        (
+            '"I am faster than you," said {pal} to {hero}.',
+            "{pal} was very fast and laughed at everybody who was slow.",
+        ),
+        (
+            "So they ran a race to {place}.",
+            '"Let us have a race to {place}," said {hero}.',
+        ),
+        (
+            "{pal} was soon far ahead, so {pal_he} sat down and ate some {fruit}.",
+            "{pal} ran so fast that {pal_he} fell and hurt {pal_his} foot.",
+            "{pal} was so far ahead that {pal_he} lay down and fell asleep.",
+        ),
+        (
+            "{hero} was slow, but {he} did not stop.",
+            "{hero} ran on and on and did not look back.",
+        ),
+        (
+            "In the end {hero} won the race.",
+            "When {pal} got to {place}, {hero} was there already.",
+        ),
+        (
+            '"You were slow, but you did not stop," said {pal}. "That is better."',
+            '"Next time I will not laugh at you," said {pal}.',
+        ),
+    ),
+    "truth": (
+        (
+            "One {day} {he} broke the {colour} {precious} of {his} {elder}.",
+            "{He} played in the house with a ball, and the {colour} {precious} broke.",
+        ),
+        (
+            "{He} put the pieces {spot} and told nobody but {pal}.",
+            '"What shall I do?" {he} asked {pal}. "{Elder_he} will be so angry."',
+        ),
+        (
+            '"Who broke my {precious}?" asked {his} {elder}.',
+            "In the evening {his} {elder} looked for the {precious}.",
+        ),
+        (
+            '"Tell the truth," said {pal}. So {hero} did.',
+            '{hero} looked at the floor. "It was me," {he} said. "I am sorry."',
+        ),
+        (
+            '{His} {elder} was not angry. "Thank you for the truth," {elder_he} said.',
+            '"A {precious} is only a {precious}," said {his} {elder} and smiled.',
+        ),
+        (
+            "Together they bought a new {precious} at the market.",
+            "They put the {precious} together again, and it was as good as new.",
+        ),
+    ),
+    "weather": (
+        ("{weather}. {effect}", "One {day} {he} was {at}. {weather}. {effect}"),
+        (
+            "There {he} met {pal}, who was on the way to {place2}.",
+            "Then {pal} came by with a {colour} {toy}.",
+        ),
+        (
+            '"Where are you going?" asked {hero}. "I am going to {place2}," said {pal}.',
+            '"Would you like some {food}?" asked {pal}. "Yes, please," said {hero}.',
+            '"I know a {song}," said {pal}. "Do you want to learn it?"',
+        ),
+        (
+            "So they went to {place2} together and stayed there until the evening.",
+            "They sat down {at2} and talked about the {season}.",
+        ),
+        (
+            "When it got dark, {pal} was tired, so {hero} took {pal_him} home.",
+            "They had so much fun that they forgot the time.",
+        ),
+    ),
+    "song": (
+        (
+            "{hero} wanted to learn a {song}, but it was hard.",
+            "{His} {elder} knew an old {song}, and {hero} wanted to learn it.",
+        ),
+        (
+            "The first time it went wrong, and {pal} laughed.",
+            '"I will never learn it!" said {hero}.',
+        ),
+        (
+            "But {he} tried again every day.",
+            '"Try again," said {his} {elder}. "Nobody learns it in one day."',
+        ),
+        (
+            "After {n} days {he} could do it.",
+            "The next week it went a little better, and then it went well.",
+        ),
+        (
+            "Then {he} showed the {song} to everybody {at2}.",
+            '"Please show me how you do it," said {pal}. So {hero} did.',
+        ),
+        (
+            "{pal} clapped, and {his} {elder} was {mood}.",
+            '"I am so proud of you," said {his} {elder}.',
+        ),
+    ),
+}
+
+
+class Story(NamedTuple):
+    """One story. about: what a reader might have asked for; text: the story itself."""
+
+    about: str
+    text: str
+
+
+def stories(seed: int) -> Iterator[Story]:
+    """Stories without end, each with its request."""
+    rng = random.Random(seed)
+    while True:
+        yield _story(rng)
+
+
+def sums(seed: int) -> Iterator[Story]:
+    """Small sums in words, as question and answer, without end."""
+    rng = random.Random(seed)
+    while True:
+        fields = _numbers(rng)
+        if rng.random() < 0.5:
+            asked, answer = "What is {n} plus {m}?", "{N} plus {m} is {sum}."
+        else:
+            asked, answer = "What is {sum} minus {m}?", "{Sum} minus {m} is {n}."
+        yield Story(asked.format(**fields), answer.format(**fields))
+
+
+def _story(rng: random.Random) -> Story:
+    name = rng.choice(sorted(PLOTS))
+    fields = _fields(rng)
+    slots: Sequence[Sequence[str]] = (OPENINGS, *PLOTS[name], ENDINGS)
+    text = " ".join(filter(None, (rng.choice(slot).format(**fields) for slot in slots)))
+    asked = rng.choice(
+        (
+            "Tell me a story about {hero}.",
+            "Tell me a story about {hero} and {pal}.",
+            "Please tell me a story about a {kind} named {hero}.",
+        )
+    )
+    return Story(asked.format(**fields), text)
+
+
+def _fields(rng: random.Random) -> dict[str, str]:
+    """Every field of a story, drawn so that no two that should differ are the same."""
+    fields = {name: rng.choice(words) for name, words in WORDS.items()}
+    fields["spot"], fields["spot2"] = rng.sample(WORDS["spot"], 2)
+    fields["day"], fields["day2"] = rng.sample(WORDS["day"], 2)
+    (fields["place"], fields["at"]), (fields["place2"], fields["at2"]) = rng.sample(PLACES, 2)
+    fields["elder"], elder_he = rng.choice(ELDERS)
+    fields["elder_he"], fields["Elder_he"] = elder_he, elder_he.capitalize()
+    fields |= _hero(rng) | _pal(rng) | _numbers(rng)
+    while fields["pal"] == fields["hero"]:
+        fields |= _pal(rng)
+    weather, effect = rng.choice(WEATHER)
+    return fields | {"weather": weather, "effect": effect.format(**fields)}
+
+
+def _hero(rng: random.Random) -> dict[str, str]:
+    is_girl = rng.random() < 0.5
+    child = "girl" if is_girl else "boy"
+    he, him, his = ("she", "her", "her") if is_girl else ("he", "him", "his")
+    return {
+        "hero": rng.choice(GIRLS if is_girl else BOYS),
+        "kind": child if rng.random() < 0.6 else rng.choice(ANIMALS),
+        "he": he,
+        "him": him,
+        "his": his,
+        "He": he.capitalize(),
+        "His": his.capitalize(),
+    }
+
+
+def _pal(rng: random.Random) -> dict[str, str]:
+    is_girl = rng.random() < 0.5
+    he, him, his = ("she", "her", "her") if is_girl else ("he", "him", "his")
+    return {
+        "pal": rng.choice(GIRLS if is_girl else BOYS),
+        "pal_he": he,
+        "pal_him": him,
+        "pal_his": his,
+    }
+
+
+def _numbers(rng: random.Random) -> dict[str, str]:
+    """n + m = sum, sum - k = left, all from one to twenty, in words."""
+    n, m = rng.randint(2, 10), rng.randint(2, 10)
+    k = rng.randint(2, n + m - 2)
+    words = {"n": n, "m": m, "sum": n + m, "k": k, "left": n + m - k}
+    fields = {name: NUMBERS[number] for name, number in words.items()}
+    return fields | {"N": fields["n"].capitalize(), "Sum": fields["sum"].capitalize()}
