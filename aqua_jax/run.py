@@ -10,17 +10,13 @@ report of what had begun, where an arm had).
 
 from __future__ import annotations
 
-import concurrent.futures
-import contextlib
 import dataclasses
 import difflib
 import os
 import pathlib
 import re
-import signal
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from types import FrameType
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import jax
@@ -45,6 +41,7 @@ from aqua_jax.experiments import (
     simulated,
     simulated_settings,
     startup,
+    stopping,
     sweep,
     task,
     trial,
@@ -70,10 +67,10 @@ def main(argv: Sequence[str]) -> int:
         return 0
     begun = startup.Startup()
     console = rich.console.Console()
-    stop = _Stop()
+    stop = stopping.Stop()
     try:
         work = _read(argv, begun)
-        return _on_a_thread(lambda: work(console, stop))
+        return stopping.on_a_thread(lambda: work(console, stop))
     except KeyboardInterrupt:
         console.show_cursor()
         print("aqua_jax.run: interrupted", file=sys.stderr, flush=True)
@@ -102,45 +99,10 @@ class _Order:
         return self.workdir / f"seed{self.experiment.workload.seed + number}"
 
 
-class _Stop:
-    """Ctrl-C ends the process at once; within `gently` the first one only asks for an end."""
-
-    def __init__(self) -> None:
-        self.asked = False
-        self._gently = False
-        signal.signal(signal.SIGINT, self._hear)
-
-    def __call__(self) -> bool:
-        return self.asked
-
-    @contextlib.contextmanager
-    def gently(self) -> Iterator[None]:
-        """While there is something to save."""
-        self._gently = True
-        try:
-            yield
-        finally:
-            self._gently = False
-
-    def _hear(self, number: int, frame: FrameType | None) -> None:
-        if self.asked or not self._gently:
-            raise KeyboardInterrupt
-        self.asked = True
+_Work = Callable[[rich.console.Console, stopping.Stop], int]  # returns the exit code
 
 
-_Work = Callable[[rich.console.Console, _Stop], int]  # returns the exit code
-
-
-def _on_a_thread(work: Callable[[], int]) -> int:
-    """Its result. Signals are handled on the main thread, which is free this way.
-
-    Python defers them while the thread is in C++, and XLA compiles for seconds.
-    """
-    executor = concurrent.futures.ThreadPoolExecutor(1, thread_name_prefix="run")
-    return executor.submit(work).result()
-
-
-def _run(order: _Order, console: rich.console.Console, stop: _Stop) -> int:
+def _run(order: _Order, console: rich.console.Console, stop: stopping.Stop) -> int:
     jax.config.update("jax_num_cpu_devices", order.experiment.devices)
     if order.experiment.report.derivation:
         console.print(rich.text.Text(order.experiment.report.derivation))
@@ -196,7 +158,7 @@ def _run_trial(
     order: _Order,
     number: int,
     console: rich.console.Console,
-    stop: _Stop,
+    stop: stopping.Stop,
 ) -> dict[str, Any]:
     """Its report, shown and written. Of several, the first tells of the start."""
     with live.LiveView(console=console) as view:
@@ -220,7 +182,7 @@ def _write(
 
 
 def _simulate(
-    one: sweep.Sweep, workdir: pathlib.Path, console: rich.console.Console, stop: _Stop
+    one: sweep.Sweep, workdir: pathlib.Path, console: rich.console.Console, stop: stopping.Stop
 ) -> int:
     """Runs a simulated experiment; its report is shown and written."""
     for note in one.notes:
@@ -246,7 +208,7 @@ def _fuzz(
     one: fuzzing.Fuzz,
     workdir: pathlib.Path,
     console: rich.console.Console,
-    stop: _Stop,
+    stop: stopping.Stop,
     *,
     replay: str,
 ) -> int:
@@ -273,7 +235,7 @@ def _fuzz(
     return _INTERRUPTED if stop.asked else 0
 
 
-def _do(one: task.Task, console: rich.console.Console, stop: _Stop) -> int:
+def _do(one: task.Task, console: rich.console.Console, stop: stopping.Stop) -> int:
     """Does a task; it says itself what came of it."""
 
     def on_progress(done: float, total: float, words: str) -> None:
@@ -289,7 +251,7 @@ def _do(one: task.Task, console: rich.console.Console, stop: _Stop) -> int:
 
 
 def _complete(
-    one: completion.Completion, workdir: pathlib.Path, stop: _Stop, begun: startup.Startup
+    one: completion.Completion, workdir: pathlib.Path, stop: stopping.Stop, begun: startup.Startup
 ) -> int:
     """Completes prompts: their texts to the output as they come, all else to the errors."""
     console = rich.console.Console(stderr=True, highlight=False)
