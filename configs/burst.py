@@ -5,6 +5,10 @@ that first come first served sustains, which is measured first. Memory binds, no
 ten sessions fit, in 32 lanes. On one CPU the peer device and the host are the same memory, so
 `cfs_host` and `cfs_peer` differ by noise; `burst_links.py` emulates the links between them.
 
+The model is `models/tiny_text`, which tells stories: prompts are beginnings of some that it was not
+trained on, cut to the lengths of the trace, and when the arms have run some answers are printed.
+Tokens are drawn by seed and position, so that they are the same in all arms all the same.
+
 Command: `python -m aqua_jax.run --config=configs/burst.py --workdir=out/burst`
 Hardware: any; on a CPU two devices are made.
 Time: 60 s on 2 cores.
@@ -13,6 +17,8 @@ fcfs, throughput at least 0.95 of it.
 """
 
 from __future__ import annotations
+
+import dataclasses
 
 import ml_collections
 
@@ -23,7 +29,9 @@ from models import build
 PEER = {"kind": "peer", "bytes": 64 * types.MIB}
 HOST = {"kind": "host", "bytes": 64 * types.MIB}
 
+TELLER = "models/tiny_text"
 
+# With random weights and prompts, for those who measure other things with it.
 EXPERIMENT = settings.Experiment(
     model=settings.ModelSettings(build=build.causal, name="demo"),
     arms="fcfs,cfs_host,cfs_peer",
@@ -50,4 +58,12 @@ EXPERIMENT = settings.Experiment(
 
 def get_config() -> ml_collections.ConfigDict:
     """The settings; any of them can be changed with --config.key=value."""
-    return overrides.to_config_dict(EXPERIMENT)
+    told = dataclasses.replace(
+        EXPERIMENT,
+        model=dataclasses.replace(EXPERIMENT.model, path=TELLER),
+        workload=dataclasses.replace(
+            EXPERIMENT.workload, texts=f"{TELLER}/prompts.txt", temperature=0.8, top_p=0.95
+        ),
+        report=dataclasses.replace(EXPERIMENT.report, samples=3),
+    )
+    return overrides.to_config_dict(told)

@@ -26,8 +26,7 @@ SPECIALS = ("<|endoftext|>", "<|user|>", "<|assistant|>", "<|end|>")
 END, USER, ASSISTANT, TURN = range(256, 260)
 NAME = "tiny_text"
 
-# Stories to begin prompts with, which no training has seen.
-_PROMPTS, _PROMPTS_SEED = 128, 1_000_003
+_PROMPTS, _PROMPTS_SEED, _PROMPT_BYTES_MIN = 128, 1_000_003, 256
 
 _TEMPLATE = (
     "{% for message in messages %}{{ '<|' + message.role + '|>' + message.content }}"
@@ -164,6 +163,13 @@ def documents(seed: int, *, asked: float, sums: float) -> Iterator[list[int]]:
             yield text
 
 
+def prompts() -> Iterator[str]:
+    """Stories whose beginnings are prompts. No training draws by their seed."""
+    told = (story.text for story in stories.stories(_PROMPTS_SEED))
+    long = (text for text in told if len(text) >= _PROMPT_BYTES_MIN)
+    return itertools.islice(long, _PROMPTS)
+
+
 def tokenizer() -> tokenizers.Tokenizer:
     """Each byte is the token of its number; special tokens follow."""
     printable = [*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)]
@@ -187,8 +193,7 @@ def write(model: decoder.CausalDecoder, target: pathlib.Path, *, readme: str) ->
             file.rename(folder / file.name)
         made.rmdir()
         tokenizer().save(str(folder / "tokenizer.json"))
-        told = itertools.islice(stories.stories(_PROMPTS_SEED), _PROMPTS)
-        (folder / "prompts.txt").write_text("".join(f"{story.text}\n" for story in told))
+        (folder / "prompts.txt").write_text("".join(f"{text}\n" for text in prompts()))
         _write_json(folder / "tokenizer_config.json", _tokenizer_config())
         _write_json(folder / "generation_config.json", _generation_config())
         (folder / "README.md").write_text(readme)

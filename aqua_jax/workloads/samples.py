@@ -21,14 +21,19 @@ def table(
     count: int,
     eos_ids: Collection[int] = (),
 ) -> dict[str, dict[str, str]]:
-    """Rows of `metrics.SAMPLE` by request: the `count` longest answers among what all finished.
+    """Rows of `metrics.SAMPLE` by request, of those that all arms finished.
 
-    prompts: ids by request. An answer is shown up to the first of `eos_ids`. Where arms differ
+    count: how many, with the longest prompts and, of such, the longest answers. prompts: ids by
+    request. An answer is shown up to the first of `eos_ids`. Where arms differ
     there is a row for each.
     """
     answers = [{r.id: tuple(r.token_ids) for r in run.requests if r.finished} for run in runs]
     shared = set.intersection(*(set(answered) for answered in answers))
-    longest = sorted(shared, key=lambda id: (-len(_shown(answers[0][id], eos_ids)), id))
+
+    def rank(id: int) -> tuple[int, int, int]:
+        return -len(prompts[id]), -len(_shown(answers[0][id], eos_ids)), id
+
+    longest = sorted(shared, key=rank)
     rows: dict[str, dict[str, str]] = {}
     for id in sorted(longest[:count]):
         variants = {answered[id] for answered in answers}

@@ -53,10 +53,13 @@ def show(report: Mapping[str, Any], console: rich.console.Console) -> None:
 
 def samples(report: Mapping[str, Any], console: rich.console.Console) -> None:
     """Prints some prompts, in bold, and how they go on."""
-    for name, sample in report.get("samples", {}).items():
+    told = report.get("samples", {})
+    for name, sample in told.items():
         heading = rich.text.Text(f"\nRequest {name}, {sample['arm']}:", style="dim")
         console.print(heading)
         console.print(rich.text.Text.assemble((sample["prompt"], "bold"), sample["answer"]))
+    if told:
+        console.print()
 
 
 def show_repeats(reports: Sequence[Mapping[str, Any]], console: rich.console.Console) -> None:

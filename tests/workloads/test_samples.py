@@ -26,6 +26,13 @@ def table(*runs: records.RunRecord, count: int) -> dict[str, dict[str, str]]:
     return samples.table(runs, PROMPTS, lambda ids: bytes(ids).decode(), count=count, eos_ids=[0])
 
 
+def test_long_prompts_come_first():
+    rows = samples.table(
+        [run("fcfs", b"answer", b"one")], [b"a", b"bc"], lambda ids: bytes(ids).decode(), count=1
+    )
+    assert rows["1"]["prompt"] == "bc"
+
+
 def test_the_longest_that_all_finished_are_shown_up_to_their_end():
     first = run("fcfs", b"one", b"twotwo", b"three\0more", b"long" * 9, reasons="lll" + "a")
     second = run("cfs", b"one", b"twotwo", b"three\0more", b"long" * 9)
