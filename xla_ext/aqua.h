@@ -25,7 +25,7 @@ extern "C" {
 #endif
 
 #define AQUA_EXPORT __attribute__((visibility("default")))
-#define AQUA_ABI_VERSION 1
+#define AQUA_ABI_VERSION 2
 
 enum aqua_code {
   AQUA_OK = 0,

@@ -19,7 +19,7 @@ from typing import Any
 
 from aqua_jax.control import errors
 
-ABI_VERSION = 1
+ABI_VERSION = 2
 
 _I32, _I64, _F64 = ctypes.c_int32, ctypes.c_int64, ctypes.c_double
 _POINTER, _TEXT = ctypes.c_void_p, ctypes.c_char_p

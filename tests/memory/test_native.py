@@ -65,10 +65,10 @@ def test_a_missing_library_says_how_to_build_it(
 @pytest.mark.parametrize(
     ("abi", "ffi_api", "platform", "expected"),
     [
-        (99, "[0, 3]", "cpu", "has ABI version 99, this package needs 1: they come from different"),
-        (1, "[0, 99]", "cpu", r"built against XLA FFI API 0.99, but jax .* runs 0.\d+ and older"),
-        (1, "[1, 0]", "cpu", r"built against XLA FFI API 1.0, but jax .* runs 0.\d+ and older"),
-        (1, "[0, 3]", "cuda", "libfake.so was built for cuda, expected cpu"),
+        (99, "[0, 3]", "cpu", "has ABI version 99, this package needs 2: they come from different"),
+        (2, "[0, 99]", "cpu", r"built against XLA FFI API 0.99, but jax .* runs 0.\d+ and older"),
+        (2, "[1, 0]", "cpu", r"built against XLA FFI API 1.0, but jax .* runs 0.\d+ and older"),
+        (2, "[0, 3]", "cuda", "libfake.so was built for cuda, expected cpu"),
     ],
     ids=["abi", "newer ffi", "another major ffi", "platform"],
 )

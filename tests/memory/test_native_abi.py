@@ -61,7 +61,7 @@ def test_what_is_no_library_is_refused(tmp_path: pathlib.Path) -> None:
 @fake_native.needs_compiler
 def test_another_abi_version_is_refused_before_anything_is_called(tmp_path: pathlib.Path) -> None:
     path = fake_native.build(tmp_path, abi=99, without="aqua_wait")
-    with pytest.raises(errors.NativeError, match="ABI version 99, this package needs 1"):
+    with pytest.raises(errors.NativeError, match="ABI version 99, this package needs 2"):
         native_abi.Functions(path)
 
 
