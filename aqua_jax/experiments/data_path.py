@@ -1,4 +1,4 @@
-"""Which mover and which attention the arms get: native ones where their library is there.
+"""Which mover, attention and linear layers the arms get: native ones where their library is there.
 
 Knows: settings, whether the native library of a platform is there. Does not
 know: what either does. What `auto` chooses is said and reported, with the
@@ -18,7 +18,9 @@ from aqua_jax.memory import native
 
 _LIBRARIES = {"cpu": "cpu", "gpu": "CUDA"}  # jax's platform -> the library's
 # setting -> (with the library, without it)
-_AUTO = {"mover": ("ffi", "xla"), "attention": ("native", "xla")}
+_AUTO = {"mover": ("ffi", "xla"), "attention": ("native", "xla"), "linear": ("native", "xla")}
+_HEADS = {"mover": "memory", "attention": "memory", "linear": "engine"}
+_LINEAR_PLATFORM = "cpu"
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -37,6 +39,7 @@ class DataPath:
     library: native.Library | None
     choices: Mapping[str, Choice]
     attention_asked: str
+    linear_asked: str
 
     def mover(self, memory: settings.MemorySettings) -> str:
         """The mover of an arm: reference, xla or ffi."""
@@ -46,6 +49,11 @@ class DataPath:
     def attention(self) -> str:
         """That of all arms: xla or native."""
         return self.choices[_name("attention", self.attention_asked)].used
+
+    @property
+    def linear(self) -> str:
+        """The linear layers of all arms: xla or native."""
+        return self.choices[_name("linear", self.linear_asked)].used
 
     def fitted(self, facts: forward.ModelFacts) -> DataPath:
         """The same for this model: `auto` gives way where native attention cannot compute it.
@@ -90,7 +98,7 @@ def resolve(arms: Sequence[settings.Experiment], platform: str) -> DataPath:
     """What the arms get on devices of jax's `platform` ("cpu", "gpu").
 
     Raises NativeError, which says how to build it, where something native is
-    asked for by name and the library is not there. The arms share one attention.
+    asked for by name and the library is not there. The arms share attention and linear layers.
     """
     reason = _missing(platform)
     if reason and any(arm.memory.attend_away for arm in arms):
@@ -98,11 +106,13 @@ def resolve(arms: Sequence[settings.Experiment], platform: str) -> DataPath:
     asked = [
         *dict.fromkeys(("mover", arm.memory.mover) for arm in arms),
         ("attention", arms[0].memory.attention),
+        ("linear", arms[0].engine.linear),
     ]
     choices = [_choose(setting, value, platform, reason) for setting, value in asked]
     uses_native = any(choice.used in ("ffi", "native") for choice in choices)
     library = native.load(_LIBRARIES[platform]) if uses_native else None
-    return DataPath(library, {choice.setting: choice for choice in choices}, asked[-1][1])
+    by_setting = {choice.setting: choice for choice in choices}
+    return DataPath(library, by_setting, asked[-2][1], asked[-1][1])
 
 
 def _missing(platform: str) -> str:
@@ -115,6 +125,8 @@ def _missing(platform: str) -> str:
 def _choose(setting: str, value: str, platform: str, missing: str) -> Choice:
     with_library, without = _AUTO[setting]
     name = _name(setting, value)
+    if setting == "linear" and platform != _LINEAR_PLATFORM:
+        missing = f"there are no native linear layers for {platform} devices"
     if value != settings.AUTO:
         if value == with_library and missing:
             raise errors.NativeError(f"{name}: {missing}")
@@ -125,4 +137,4 @@ def _choose(setting: str, value: str, platform: str, missing: str) -> Choice:
 
 
 def _name(setting: str, value: str) -> str:
-    return f"memory.{setting}={value}"
+    return f"{_HEADS[setting]}.{setting}={value}"

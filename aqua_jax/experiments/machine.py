@@ -42,7 +42,7 @@ class _Slots(NamedTuple):
 class Machine:
     """Devices, pool, arenas and compiled programs. `close` releases threads and arenas.
 
-    path: which mover and attention the arms get. links: as `check_links` found them.
+    path: which mover, attention and linear layers the arms get. links: as `check_links` found them.
     """
 
     def __init__(
@@ -69,7 +69,7 @@ class Machine:
         self._window: int = model.facts.window
         self.runner = text.TextRunner(
             model,
-            _limits(experiment, self.path.attention),
+            _limits(experiment, self.path),
             space=_POOL_SPACE,
             clock=self.clock,
             mesh=mesh,
@@ -185,7 +185,7 @@ def controller_settings(arm: settings.Experiment) -> controllers.ControllerSetti
     )
 
 
-def _limits(experiment: settings.Experiment, attention: str) -> text.TextLimits:
+def _limits(experiment: settings.Experiment, path: data_path.DataPath) -> text.TextLimits:
     engine = experiment.engine
     return text.TextLimits(
         pages=experiment.memory.pool_pages,
@@ -196,5 +196,6 @@ def _limits(experiment: settings.Experiment, attention: str) -> text.TextLimits:
         steps_max=engine.steps_max,
         tile_rows=engine.tile_rows,
         exact=engine.exact,
-        attention=attention,
+        attention=path.attention,
+        linear=path.linear,
     )

@@ -17,6 +17,7 @@ from aqua_jax.experiments import checks
 AUTO = "auto"  # the native one where its library is there, else the one through XLA
 MOVERS = (AUTO, "reference", "xla", "ffi")
 ATTENTIONS = (AUTO, "xla", "native")
+LINEARS = (AUTO, "xla", "native")
 PROBES = ("cached", "always", "off")
 TIER_KINDS = ("peer", "host")
 DTYPES = ("float32", "bfloat16")
@@ -98,7 +99,8 @@ class EngineSettings:
     """Slices. Lengths in tokens; units_max: prompt and output of one session.
 
     lanes: sessions in a slice. page_tokens: of a page. tile_rows: computed together.
-    exact: bits do not depend on batch mates or chunking (`loops/text.py`).
+    exact: bits do not depend on batch mates or chunking (`loops/text.py`). linear: what multiplies
+    by the weights: xla, native, which is exact too, or auto: native where its library is there.
     chunk_tokens: rows of one prefill program; chunks_max: such programs in a slice.
     steps_max, steps_contended: decode steps of a slice when nobody waits, when somebody does.
     ahead_seconds: a slice is dispatched this long before the one in flight should end.
@@ -115,6 +117,7 @@ class EngineSettings:
     steps_contended: int = 4
     tile_rows: int = 32
     exact: bool = True
+    linear: str = AUTO
     ahead_seconds: float = 0.004
     early_pages: int = 8
     prefix_reuse: bool = False
@@ -124,6 +127,7 @@ class EngineSettings:
         checks.at_least("engine", self, 1, *(n for n in names if n != "early_pages"))
         checks.at_least("engine", self, 0, "early_pages", "ahead_seconds")
         checks.at_least("engine", self, _CHUNK_TOKENS_MIN, "chunk_tokens")
+        checks.one_of("engine.linear", self.linear, LINEARS)
         checks.multiple("engine", self, 16, "tile_rows")
         checks.multiple("engine", self, self.tile_rows, "chunk_tokens")
         checks.multiple("engine", self, self.page_tokens, "units_max")

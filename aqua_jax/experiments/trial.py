@@ -231,7 +231,7 @@ def _check_shared(whole: settings.Experiment, arm: settings.Experiment, name: st
             raise errors.ConfigError(
                 f"arm {name!r} sets {head}: all arms share it; set config.{head}"
             )
-    for setting in ("chunk_tokens", "page_tokens", "units_max", "tile_rows", "exact"):
+    for setting in ("chunk_tokens", "page_tokens", "units_max", "tile_rows", "exact", "linear"):
         if getattr(arm.engine, setting) != getattr(whole.engine, setting):
             raise errors.ConfigError(
                 f"arm {name!r} sets engine.{setting}, a size of the programs that all arms share:"

@@ -18,6 +18,7 @@ import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
 from aqua_jax.loops import attention, forward, linear, notes, packed, packing, steps
+from aqua_jax.memory import huge_pages
 
 POOL_SPEC = PartitionSpec(None, None, None, None, forward.TENSOR_AXIS, None)
 _WHOLE = PartitionSpec()
@@ -110,9 +111,9 @@ def place_params(
         local = jax.shard_map(pack, mesh=mesh, in_specs=spec, out_specs=packed_spec)
         return jax.jit(local)(placed)
 
-    return Placed(
-        jax.tree.map(place, model.linear, specs, packed_specs, model.params), packed_specs
-    )
+    params = jax.tree.map(place, model.linear, specs, packed_specs, model.params)
+    huge_pages.advise(jax.tree.leaves(params))
+    return Placed(params, packed_specs)
 
 
 def empty_state(

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from aqua_jax.control import errors
-from aqua_jax.memory import holders, programs
+from aqua_jax.memory import holders, huge_pages, programs
 
 
 class ResidentArray:
@@ -124,6 +124,7 @@ class ResidentArray:
         self._release()
         self._array = None  # first, so that both never need room at once
         self._array = self._allocate()
+        huge_pages.advise([self._array])
         self._addresses = _addresses(self._array)
         self._lost_because = ""
 

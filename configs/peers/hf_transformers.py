@@ -7,7 +7,7 @@ Reads one JSON object a line from stdin and answers each with one on stdout:
      "requests": [{"prompt": [ids], "tokens": 64}]}         first -> {"versions": {...}}
     {}                                       once for every run -> {"seconds": x, "tokens": [[ids]]}
 
-kv_tokens: that the KV cache holds; 0: as many as it likes.
+kv_tokens: that the KV cache holds; 0: enough for all requests.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from typing import Any
 import torch
 import transformers
 
-_PAGE_TOKENS = 16
+# Its default, and what leaves less unused where memory is short. Were the number of pages left to
+# it, it would take most of the machine's memory.
+_PAGE_TOKENS, _SHORT_PAGE_TOKENS = 256, 32
 
 
 def main() -> None:
@@ -47,10 +49,10 @@ def _run(model: Any, job: dict[str, Any]) -> dict[str, Any]:
     generation = transformers.GenerationConfig(
         max_new_tokens=count, do_sample=False, eos_token_id=-1, pad_token_id=0
     )
-    sizes = {}
-    if job["kv_tokens"]:
-        sizes = {"page_size": _PAGE_TOKENS, "num_blocks": job["kv_tokens"] // _PAGE_TOKENS}
-    batching = transformers.ContinuousBatchingConfig(**sizes)
+    page_tokens = _SHORT_PAGE_TOKENS if job["kv_tokens"] else _PAGE_TOKENS
+    whole = sum(-(-(len(prompt) + count) // page_tokens) for prompt in prompts)
+    pages = job["kv_tokens"] // page_tokens or whole
+    batching = transformers.ContinuousBatchingConfig(page_size=page_tokens, num_blocks=pages)
     begin = time.perf_counter()
     made = model.generate_batch(
         prompts,

@@ -45,18 +45,23 @@ def absent(monkeypatch) -> None:
     monkeypatch.setattr(native, "load", load)
 
 
-def arms(*memories: dict[str, str]) -> list[settings.Experiment]:
-    whole = tiny.with_arms({f"arm{i}": {"memory": memory} for i, memory in enumerate(memories)})
+def arms(*memories: dict[str, str], linear: str = "auto") -> list[settings.Experiment]:
+    arm_settings = {
+        f"arm{i}": {"memory": memory, "engine": {"linear": linear}}
+        for i, memory in enumerate(memories)
+    }
+    whole = tiny.with_arms(arm_settings)
     return [overrides.arm(whole, name) for name in whole.arm_names]
 
 
 def test_auto_is_native_where_the_library_is(present):
     path = data_path.resolve(arms({}), "cpu")
     assert path.mover(arms({})[0].memory) == "ffi"
-    assert path.attention == "native"
+    assert (path.attention, path.linear) == ("native", "native")
     assert path.native_library is present
     assert path.sentence == (
-        "memory.mover=ffi, memory.attention=native: the native library for cpu is there"
+        "memory.mover=ffi, memory.attention=native, engine.linear=native: the native library for"
+        " cpu is there"
     )
 
 
@@ -64,8 +69,10 @@ def test_auto_is_native_where_the_library_is(present):
 def test_auto_goes_through_xla_without_it_and_says_how_to_get_it():
     path = data_path.resolve(arms({}), "cpu")
     assert path.mover(arms({})[0].memory) == "xla"
-    assert (path.attention, path.library) == ("xla", None)
-    assert path.sentence == f"memory.mover=xla, memory.attention=xla: {MISSING}"
+    assert (path.attention, path.linear, path.library) == ("xla", "xla", None)
+    assert path.sentence == (
+        f"memory.mover=xla, memory.attention=xla, engine.linear=xla: {MISSING}"
+    )
     assert {choice.because for choice in path.choices.values()} == {MISSING}
 
 
@@ -91,20 +98,30 @@ def test_what_is_asked_for_by_name_must_be_there(memory):
 
 
 def test_what_is_asked_for_by_name_is_used_and_nothing_is_said(present):
-    named = arms(*({"mover": m, "attention": "xla"} for m in ("reference", "xla", "ffi")))
+    memories = ({"mover": m, "attention": "xla"} for m in ("reference", "xla", "ffi"))
+    named = arms(*memories, linear="xla")
     path = data_path.resolve(named, "cpu")
     assert [path.mover(arm.memory) for arm in named] == ["reference", "xla", "ffi"]
     assert path.sentence == ""
     assert list(path.choices) == [
         "memory.mover=reference", "memory.mover=xla", "memory.mover=ffi", "memory.attention=xla",
+        "engine.linear=xla",
     ]  # fmt: skip
     assert {choice.because for choice in path.choices.values()} == {"asked for"}
 
 
 @pytest.mark.usefixtures("absent")
 def test_without_anything_native_nothing_is_loaded():
-    path = data_path.resolve(arms({"mover": "xla", "attention": "xla"}), "cpu")
+    path = data_path.resolve(arms({"mover": "xla", "attention": "xla"}, linear="xla"), "cpu")
     assert path.library is None
+
+
+def test_linear_layers_are_native_on_cpu_alone(present):
+    path = data_path.resolve(arms({}), "gpu")
+    assert (path.attention, path.linear) == ("native", "xla")
+    assert "engine.linear=xla: there are no native linear layers for gpu devices" in path.sentence
+    with pytest.raises(errors.NativeError, match=r"engine.linear=native: there are no native lin"):
+        data_path.resolve(arms({}, linear="native"), "gpu")
 
 
 FACTS = forward.ModelFacts(
@@ -117,7 +134,9 @@ def test_auto_gives_way_to_a_model_that_native_attention_cannot_compute(present)
     assert path.fitted(dataclasses.replace(FACTS, head_dim=16)) is path
     fitted = path.fitted(FACTS)
     assert (fitted.attention, fitted.mover(arms({})[0].memory)) == ("xla", "ffi")
-    assert fitted.sentence.startswith("memory.mover=ffi: the native library for cpu is there; ")
+    assert fitted.sentence.startswith(
+        "memory.mover=ffi, engine.linear=native: the native library for cpu is there; "
+    )
     assert "memory.attention=xla: native attention cannot compute model 'odd'" in fitted.sentence
     named = data_path.resolve(arms({"attention": "native"}), "cpu")
     with pytest.raises(errors.ConfigError, match="head_dim is 12"):
