@@ -229,7 +229,7 @@ def test_without_the_library_everything_runs_through_xla_and_that_is_said_once(
     code, out, err = door(without_library, f"--workdir={workdir}", "--config.arms=cfs_host")
     assert (code, err) == (0, "")
     plain = " ".join(out.split())
-    assert plain.count("memory.mover=xla, memory.attention=xla: the native library for") == 1
+    assert plain.count("memory.mover=xla, memory.attention=xla, engine.linear=xla: the native") == 1
     assert plain.index("memory.mover=xla") < plain.index("compiling")
     value = json.loads((workdir / "report.json").read_text())
     assert value["data_path"]["memory.mover=auto"]["used"] == "xla"

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from aqua_jax.experiments import own_engine, peers, settings
-from models import llama, shapes
+from models import build as models
 
 
-def build(name, *, seed, path, dtype):
-    return llama.causal(shapes.by_name(name), seed=seed, dtype=dtype)
+def build(name, *, seed, path, dtype, mesh):
+    return models.causal(name, seed=seed, dtype=dtype, mesh=mesh)
 
 
 def test_runs_give_every_token_and_the_same_ones():

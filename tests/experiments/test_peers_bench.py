@@ -9,7 +9,8 @@ import pytest
 
 from aqua_jax.control import errors
 from aqua_jax.experiments import benchmark, peers_bench, settings
-from models import llama, shapes
+from models import build as models
+from models import shapes
 
 PEER = """
 import json, sys
@@ -23,8 +24,8 @@ for turn, line in enumerate(sys.stdin):
 """
 
 
-def build(name, *, seed, path, dtype):
-    return llama.causal(shapes.by_name(name), seed=seed, dtype=dtype)
+def build(name, *, seed, path, dtype, mesh):
+    return models.causal(name, seed=seed, dtype=dtype, mesh=mesh)
 
 
 def write(name, folder):

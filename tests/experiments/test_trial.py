@@ -109,6 +109,7 @@ def test_native_copies_and_attention_give_the_same_answers_in_every_arm(cache_ev
     assert {name: choice["used"] for name, choice in value["data_path"].items()} == {
         "memory.mover=ffi": "ffi",
         "memory.attention=native": "native",
+        "engine.linear=auto": "native",
     }
     assert {row["mover"] for row in value["links"].values()} == {"ffi"}
 
