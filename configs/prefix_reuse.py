@@ -22,7 +22,7 @@ from aqua_jax.control import types
 from aqua_jax.experiments import overrides, settings
 from models import build
 
-HOST = {"kind": "host", "bytes": 256 * types.MIB}
+HOST = settings.TierSettings(kind="host", bytes=256 * types.MIB)
 
 
 def get_config() -> ml_collections.ConfigDict:
@@ -49,7 +49,7 @@ def get_config() -> ml_collections.ConfigDict:
                 lanes=16, chunk_tokens=128, page_tokens=8, units_max=1024
             ),
             memory=settings.MemorySettings(
-                pool_pages=8193, tiers={"host": settings.TierSettings(**HOST)}
+                pool_pages=8193, tiers={"host": HOST}
             ),
         )
     )
