@@ -48,8 +48,6 @@ def get_config() -> ml_collections.ConfigDict:
             engine=settings.EngineSettings(
                 lanes=16, chunk_tokens=128, page_tokens=8, units_max=1024
             ),
-            memory=settings.MemorySettings(
-                pool_pages=8193, tiers={"host": HOST}
-            ),
+            memory=settings.MemorySettings(pool_pages=8193, tiers={"host": HOST}),
         )
     )
