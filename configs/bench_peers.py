@@ -19,8 +19,6 @@ import ml_collections
 from aqua_jax.experiments import overrides, peers_bench, settings
 from models import build, shapes
 
-_HERE = pathlib.Path(__file__).parent
-
 
 def write(name: str, folder: pathlib.Path) -> peers_bench.Shape:
     """Random weights of a shape of `models.shapes`, unless they are there."""
@@ -38,8 +36,8 @@ def get_config() -> ml_collections.ConfigDict:
             write=write,
             peers={"hf": ".venv-hf/bin/python", "vllm": ".venv-vllm/bin/python"},
             scripts={
-                "hf": str(_HERE / "peers" / "hf_transformers.py"),
-                "vllm": str(_HERE / "peers" / "vllm_cpu.py"),
+                "hf": "configs/peers/hf_transformers.py",
+                "vllm": "configs/peers/vllm_cpu.py",
             },
             engine=settings.EngineSettings(
                 lanes=16, chunk_tokens=128, chunks_max=16, steps_max=16, units_max=256, tile_rows=16
