@@ -11,8 +11,6 @@ neighbours and clocks then touch all alike. Decode rows read more than the cache
 from __future__ import annotations
 
 import dataclasses
-import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -23,7 +21,7 @@ from jax import lax
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import errors, types
-from aqua_jax.experiments import ceilings, settings
+from aqua_jax.experiments import ceilings, settings, turns
 from aqua_jax.loops import attention, native_attention, prompt, text
 from aqua_jax.memory import native
 
@@ -102,7 +100,7 @@ class AttentionBenchmark:
         layers = -(-self.working_set_bytes // call_bytes)
         positions = np.full(batch, context - 1, np.int32)
         calls = _Calls(self, layers, positions, one_session=False, mode="decode")
-        seconds = _in_turn([calls.xla, calls.native, reader.read], self.repeats)
+        seconds = turns.medians([calls.xla, calls.native, reader.read], self.repeats)
         figures = _compared(seconds, layers)
         rate = layers * call_bytes / seconds[1]
         read_rate = reader.nbytes / seconds[2]
@@ -117,12 +115,12 @@ class AttentionBenchmark:
         rows = self.prefill_rows
         positions = np.arange(context, context + rows, dtype=np.int32)
         calls = _Calls(self, _PREFILL_LAYERS, positions, one_session=True, mode="prefill")
-        return _compared(_in_turn([calls.xla, calls.native], self.repeats), _PREFILL_LAYERS)
+        return _compared(turns.medians([calls.xla, calls.native], self.repeats), _PREFILL_LAYERS)
 
     def _step(self) -> dict[str, Any]:
         steppers = [_Stepper(self, kind) for kind in text.ATTENTIONS]
         try:
-            return _compared(_in_turn([each.run for each in steppers], self.repeats), _STEPS)
+            return _compared(turns.medians([each.run for each in steppers], self.repeats), _STEPS)
         finally:
             for each in steppers:
                 each.close()
@@ -250,18 +248,6 @@ def _program(step: attention.Step, layers: int) -> Callable[..., tuple[jax.Array
         return lax.fori_loop(0, layers, visit, (pool, queries))
 
     return jax.jit(run, donate_argnums=0)
-
-
-def _in_turn(calls: Sequence[Callable[[], None]], repeats: int) -> list[float]:
-    """Median seconds of each; the first round, which compiles, does not count."""
-    seconds: list[list[float]] = [[] for _ in calls]
-    for turn in range(repeats + 1):
-        for call, own in zip(calls, seconds, strict=True):
-            begin = time.perf_counter()
-            call()
-            if turn:
-                own.append(time.perf_counter() - begin)
-    return [statistics.median(own) for own in seconds]
 
 
 def _compared(seconds: Sequence[float], count: int) -> dict[str, float]:

@@ -9,8 +9,6 @@ more than the caches hold, so that each call finds its weights in memory, as a d
 from __future__ import annotations
 
 import dataclasses
-import statistics
-import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -20,7 +18,7 @@ import numpy as np
 from jax import lax
 
 from aqua_jax.control import errors, types
-from aqua_jax.experiments import ceilings, checks
+from aqua_jax.experiments import ceilings, checks, turns
 from aqua_jax.loops import linear, packed
 from aqua_jax.memory import huge_pages, native
 
@@ -93,7 +91,7 @@ class LinearBenchmark:
             lambda: jax.block_until_ready(own(x, packs)),
             reader.read,
         ]
-        xla, native_seconds, read = _in_turn(calls, self.repeats)
+        xla, native_seconds, read = turns.medians(calls, self.repeats)
         flops = 2 * count * size.rows * size.columns * layers / native_seconds
         read_rate = reader.nbytes / read
         return {
@@ -129,15 +127,3 @@ def _program(layers: int) -> Callable[..., jax.Array]:
         return lax.fori_loop(0, layers, visit, jnp.zeros((), x.dtype))
 
     return jax.jit(run)
-
-
-def _in_turn(calls: list[Callable[[], Any]], repeats: int) -> list[float]:
-    """Median seconds of each; the first round, which compiles, does not count."""
-    seconds: list[list[float]] = [[] for _ in calls]
-    for turn in range(repeats + 1):
-        for call, own in zip(calls, seconds, strict=True):
-            begin = time.perf_counter()
-            call()
-            if turn:
-                own.append(time.perf_counter() - begin)
-    return [statistics.median(own) for own in seconds]

@@ -1,9 +1,7 @@
 """Asks the system to hold large arrays on CPU in huge pages, which are read faster.
 
 Knows: Linux's madvise, where arrays lie. Does not know: what they are for. Advice only: what the
-system does not grant changes nothing but speed. Read through once by two threads, weights of
-128 MiB came at 47 instead of 25 GB/s (2 cores of an AMD EPYC, where huge pages are given to those
-that ask).
+system does not grant changes nothing but speed.
 """
 
 from __future__ import annotations
