@@ -58,8 +58,7 @@ def choose(logits: jax.Array, asking: jax.Array, rows: Callable[[], Rows]) -> Ch
     """
 
     def plainly() -> Chosen:
-        tokens = jnp.argmax(logits, axis=-1).astype(jnp.int32)
-        return nothing(logits.shape[0])._replace(tokens=tokens)
+        return nothing(logits.shape[0])._replace(tokens=sampling.likeliest(logits))
 
     return lax.cond(jnp.any(asking), lambda: _choose(logits, asking, rows()), plainly)
 

@@ -106,7 +106,12 @@ def entries(table: Weights) -> int:
 
 
 def look_up(table: Weights, ids: jax.Array) -> jax.Array:
-    """`[ids]` below `entries` -> `[ids, size]`."""
+    """`[ids]` below `entries` -> `[ids, size]`.
+
+    XLA on CPU gathers bfloat16 as float32. Within a loop it would convert the whole table before
+    it, as what no turn changes; so the table is made to hang on the ids.
+    """
+    table, ids = lax.optimization_barrier((table, ids))
     return packed.column(table, ids) if isinstance(table, packed.Packed) else table[ids]
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax import lax
 
-from aqua_jax.loops import linear
+from aqua_jax.loops import linear, packed
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
@@ -42,3 +44,20 @@ def test_a_gate_is_activated_and_multiplied():
     made = linear.gated(rows, tuple(matrices), jnp.int32(9), activation="silu")
     at = x @ gate
     np.testing.assert_allclose(made, at / (1 + np.exp(-at)) * (x @ up), atol=1e-4)
+
+
+@pytest.mark.parametrize("pack", [lambda table: table, packed.pack_transposed])
+def test_a_loop_that_looks_up_bfloat16_holds_no_other_table(pack):
+    table = jnp.asarray(np.random.default_rng(0).normal(size=(512, 64)), jnp.bfloat16)
+    kept = pack(table)
+
+    def run(table: linear.Weights, ids: jax.Array, turns: jax.Array) -> jax.Array:
+        def visit(turn: jax.Array, _: jax.Array) -> jax.Array:
+            return linear.look_up(table, ids + turn)
+
+        return lax.fori_loop(0, turns, visit, jnp.zeros((ids.size, 64), jnp.bfloat16))
+
+    given = kept, jnp.arange(5, dtype=jnp.int32), jnp.int32(4)
+    program = jax.jit(run).lower(*given).compile()
+    np.testing.assert_array_equal(program(*given), table[3:8])
+    assert program.memory_analysis().temp_size_in_bytes < table.nbytes

@@ -57,6 +57,14 @@ def test_greedy_is_argmax_and_the_lowest_id_of_equals():
     np.testing.assert_array_equal(draw(logits, temperature=0.0), logits.argmax(-1))
 
 
+def test_the_likeliest_of_odd_scores_is_what_argmax_finds():
+    scores = np.random.default_rng(0).integers(-2, 2, (64, VOCAB)).astype(np.float32)
+    scores[0], scores[1, 1:], scores[2, 5] = -np.inf, -np.inf, np.inf
+    scores[3, [4, 9]], scores[4] = np.nan, np.nan
+    scores[5, :4], scores[5, 4:] = -0.0, 0.0
+    np.testing.assert_array_equal(sampling.likeliest(jnp.asarray(scores)), scores.argmax(-1))
+
+
 @pytest.mark.parametrize("temperature", [0.5, 1.0, 2.0])
 def test_frequencies_follow_the_probabilities(temperature):
     found = np.bincount(many(temperature=temperature), minlength=VOCAB) / ROWS
