@@ -6,6 +6,7 @@ names beyond the model's folder.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import pathlib
@@ -142,6 +143,12 @@ class Completion:
         say: is told each piece of text as it comes, of whichever prompt.
         """
         engine = made.start(self.settings.experiment).engine
+        with contextlib.closing(engine.mover):
+            return self._run(engine, made, say, stopped)
+
+    def _run(
+        self, engine: engines.Engine, made: machine.Machine, say: Say, stopped: Callable[[], bool]
+    ) -> Result:
         begun_at = time.monotonic()
         running = [
             _Running(prompt, engine, self._submit(engine, prompt, made)) for prompt in self.prompts
@@ -161,7 +168,6 @@ class Completion:
             left = [(number, one) for number, one in left if not one.text.ended]
         ended_at = time.monotonic()
         engine.drain(engine.settings.drain_seconds)
-        engine.mover.close()
         return Result(
             [one.completed() for one in running],
             seconds=ended_at - begun_at,

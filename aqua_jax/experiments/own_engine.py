@@ -5,6 +5,7 @@ Knows: a warm machine, engines on it. Does not know: other engines, what is comp
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Sequence
 
@@ -34,14 +35,14 @@ class OwnEngine:
     def run(self, arm: str) -> peers.Run:
         """All requests once, under one of the experiment's arms."""
         engine = self._machine.start(self._arms[arm]).engine
-        begin = time.perf_counter()
-        streams = [engine.submit(request) for request in self._requests]
-        while not engine.idle:
-            engine.step()
-        seconds = time.perf_counter() - begin
+        with contextlib.closing(engine.mover):
+            begin = time.perf_counter()
+            streams = [engine.submit(request) for request in self._requests]
+            while not engine.idle:
+                engine.step()
+            seconds = time.perf_counter() - begin
         tokens = [[int(token) for token in stream.read()] for stream in streams]
         self.preemptions = engine.controller.counters.preemptions
-        engine.mover.close()
         for stream, made, request in zip(streams, tokens, self._requests, strict=True):
             if len(made) != request.steps_max:
                 raise errors.InternalError(

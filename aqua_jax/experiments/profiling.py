@@ -9,6 +9,7 @@ that the engine's limits allow, with contexts up to the whole pool.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import random
 import statistics
@@ -105,7 +106,7 @@ def time_copies(shared: machine.Machine, arm: settings.Experiment, into: Timings
     if not arm.memory.tiers:
         return
     engine = shared.start(arm).engine
-    try:
+    with contextlib.closing(engine.mover):
         for tier in engine.controller.memory.tiers:
             kind = arm.memory.tiers[tier.name].kind
             for pages in loads(min(arm.memory.pool_pages, tier.slots.capacity) // 2):
@@ -113,8 +114,6 @@ def time_copies(shared: machine.Machine, arm: settings.Experiment, into: Timings
                     moves = _scattered(tier, pages, direction, pool=shared.runner.space)
                     copies = into.copies.setdefault((kind, direction), [])
                     copies += _time_copy(engine, moves, into)
-    finally:
-        engine.mover.close()
 
 
 def loads(most: int) -> list[int]:
@@ -185,12 +184,12 @@ def _run(
 ) -> None:
     meter = Meter(arm.engine.chunk_tokens, into)
     engine = shared.start(arm, meter).engine
-    meter.begin(engine)
-    for request in replay.requests(drawn, arm.workload, vocab_size=shared.vocab_size):
-        engine.submit(request, sink=_drop)
-    while not engine.idle:
-        engine.step()
-    engine.mover.close()
+    with contextlib.closing(engine.mover):
+        meter.begin(engine)
+        for request in replay.requests(drawn, arm.workload, vocab_size=shared.vocab_size):
+            engine.submit(request, sink=_drop)
+        while not engine.idle:
+            engine.step()
 
 
 def _drop(tokens: Sequence[Any], reason: str, at: float) -> None:

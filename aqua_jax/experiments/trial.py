@@ -5,6 +5,7 @@ Knows: the order of things. Does not know: flags, exit codes.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import gc
 import pathlib
@@ -165,12 +166,12 @@ class Trial:
         # A collection in the middle of a slice would be taken for the controller's time.
         gc.collect()
         gc.freeze()
-        try:
-            replay.run(engine, keeper, drawn, wanted, on_sample=on_sample, stopped=stopped)
-        finally:
-            gc.unfreeze()
-        engine.check_integrity()
-        engine.mover.close()
+        with contextlib.closing(engine.mover):
+            try:
+                replay.run(engine, keeper, drawn, wanted, on_sample=on_sample, stopped=stopped)
+            finally:
+                gc.unfreeze()
+            engine.check_integrity()
         record.programs = _calls(shared.runner.usage(), compiled)
         if running.runner is not None:
             record.slices_late = running.runner.late
@@ -300,8 +301,8 @@ def _sustained(
     account = calibration.Account()
     engine = shared.start(arm, account).engine
     seconds = workload.calibration_seconds
-    recomputed = calibration.keep_full(engine, wanted, seconds=seconds)
-    engine.mover.close()
+    with contextlib.closing(engine.mover):
+        recomputed = calibration.keep_full(engine, wanted, seconds=seconds)
     rate = calibration.rate(account.slices, drawn, recomputed=recomputed)
     if rate is None:
         raise errors.ConfigError(
