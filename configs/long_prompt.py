@@ -82,7 +82,7 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
                 steps_contended=2,
             ),
             memory=settings.MemorySettings(
-                pool_pages=1 + 2 * PAGES, mover="ffi", attention="native", attend_away=True
+                pool_pages=1 + 2 * PAGES, mover="ffi", attention="native", attend_away="long"
             ),
             policy=base.PolicySettings(quantum_tokens=8, prefill_quantum_tokens=64),
             emulate=settings.EmulateSettings(

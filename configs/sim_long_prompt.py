@@ -63,7 +63,7 @@ def get_config() -> ml_collections.ConfigDict:
             engine=simulated.SimulatedEngineSettings(
                 lanes=4, chunk_tokens=512, page_tokens=PAGE_TOKENS, units_max=16_384
             ),
-            memory=simulated.SimulatedMemory(fraction=HALF, attend_away=True),
+            memory=simulated.SimulatedMemory(fraction=HALF, attend_away="long"),
             policy=base.PolicySettings(name="cfs"),
             report=simulated.SimulatedReport(
                 baselines="host,host_behind", sample_seconds=0.01, note=_bounds()

@@ -48,7 +48,7 @@ def shares_away(monkeypatch: pytest.MonkeyPatch) -> dict[str, float]:
 def test_its_tokens_are_those_of_an_engine_with_enough_memory(
     shares_away: dict[str, float],
 ) -> None:
-    away = {"attend_away": True, "pool_pages": 6, "mover": "ffi"}
+    away = {"attend_away": "long", "pool_pages": 6, "mover": "ffi"}
     whole = tiny.with_arms(
         {
             "fits": {},
@@ -76,6 +76,36 @@ def test_its_tokens_are_those_of_an_engine_with_enough_memory(
     for name in ("away", "failing"):
         assert shares_away[name] >= 0.5
         assert sum(value["arms"][name]["attended_bytes"].values()) > 0
+
+
+@parts.needs_native
+def test_where_all_attend_away_sessions_that_fit_run_in_a_third_of_the_memory(
+    shares_away: dict[str, float],
+) -> None:
+    whole = tiny.with_arms(
+        {
+            "fits": {},
+            "away": tiny.paging(attend_away="all", pool_pages=9, mover="ffi"),
+            "paged": tiny.paging(pool_pages=9, mover="ffi"),
+        },
+        workload__requests=6,
+        workload__prompt_max=32,
+        workload__prompt_scale=1.0,
+        workload__output_max=24,
+        memory__attention="native",
+        memory__probe="off",
+        report__baselines="fits",
+    )
+    one = trial.Trial(whole)
+    shared = one.machine()
+    try:
+        value = tiny.run(one, shared).value
+    finally:
+        shared.close()
+    assert len(tiny.digests(value)) == 1
+    assert shares_away["fits"] == shares_away["paged"] == 0.0
+    assert shares_away["away"] > 0.3
+    assert value["arms"]["away"]["preemptions"] < value["arms"]["paged"]["preemptions"]
 
 
 def test_half_is_attended_away_and_the_link_says_how_fast() -> None:

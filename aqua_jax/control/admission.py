@@ -129,7 +129,7 @@ class Admission:
         """The first of the queue, as many as one decision looks at.
 
         Prompts only while there are rows for them: the others would be let in for nothing.
-        Without long sessions that may not start; if later ones pass, those are seen.
+        Without those that may not start; if later ones pass, those are seen.
         """
         queue, most = self._stage.queue, self._settings.looks_max
         oldest = self._oldest_fragile()
@@ -166,7 +166,7 @@ class Admission:
         return oldest
 
     def _startable(self, part: queues.Part) -> Iterator[queues.Ranked]:
-        if not self._memory.attends_away:
+        if not self._memory.attending.is_on:
             return part.ranked()
         sees = filter if self._policy.backfills else itertools.takewhile
         may_start = self._shedder.start_check()
@@ -179,14 +179,14 @@ class Admission:
         nearer; where one does not come in a while, whatever the cause, it waits no more.
         """
         sharing = self._memory.sharing
-        if not sharing.is_on or session.state is not types.State.WAITING or session.long:
+        if not sharing.is_on or session.state is not types.State.WAITING or session.sheds:
             return False
         if not slice_.patient or session.reuse_waits >= _REUSE_WAITS_MAX:
             return False
         key = sharing.next_key(session, sharing.match(session).units)
         if key is None:
             return False
-        computing = (s for s in self._stage.running.values() if s.prefill_left and not s.long)
+        computing = (s for s in self._stage.running.values() if s.prefill_left and not s.sheds)
         if not any(sharing.next_key(s, s.planned_cached) == key for s in computing):
             return False
         session.reuse_waits += 1
@@ -204,7 +204,7 @@ class Admission:
         else:
             wanted = self._shaper.pages_ahead(session)
         more = max(0, wanted - self._memory.sharing.at_hand(session))
-        # A long session may want more than there is: it sheds, and grows once it runs.
+        # One that sheds may want more than there is: it sheds, and grows once it runs.
         return min(more, self._memory.device.capacity - self._memory.held(session))
 
     def _pages_for_rows(self, session: types.Session, rows: int) -> int:
@@ -276,10 +276,8 @@ class Admission:
         """True when `need` pages are there or on their way, with or without victims."""
         short = need - max(slice_.available, 0) - slice_.incoming
         asked_before = dict(slice_.shed), slice_.incoming
-        if short > 0 and self._memory.attends_away:
-            may_leave = self._spent_behind(session, slice_)
-            displaced = (v for v in may_leave if self._policy.may_displace(session, v))
-            short -= self._shedder.ask(displaced, short, slice_)
+        if short > 0 and self._memory.attending.is_on:
+            short -= self._shedder.ask(self._shedding_for(session, slice_), short, slice_)
         if short > 0:
             victims = self._page_victims(session, short, slice_)
             if not victims:
@@ -291,6 +289,21 @@ class Admission:
         slice_.incoming -= max(0, need - max(slice_.available, 0))
         slice_.available = max(0, slice_.available - need)
         return True
+
+    def _shedding_for(
+        self, waiting: types.Session, slice_: slices.Slice
+    ) -> Iterator[types.Session]:
+        """Who sheds so that `waiting` gets on, the last in order first.
+
+        Among sessions that fit everybody does: it stops nobody. Among long ones those that may
+        be displaced, for what they attend away costs them time until they end.
+        """
+        if self._memory.attending.is_for_all:
+            yield from reversed(self._stage.runnable())
+            return
+        for session in self._spent_behind(waiting, slice_):
+            if self._policy.may_displace(waiting, session):
+                yield session
 
     def _page_victims(
         self, waiting: types.Session, short: int, slice_: slices.Slice
@@ -383,11 +396,11 @@ class Admission:
 
         dropped: by page, how many of those who share it give it up; default the slice's.
         """
-        if not session.long:
+        if not session.sheds:
             dropped = slice_.dropped if dropped is None else dropped
             return self._memory.sharing.gives_up(session, dropped)
         held = self._memory.held(session)
-        return held - self._memory.leaving(session) - slice_.shed.get(session, 0)
+        return held - self._memory.attending.leaving(session) - slice_.shed.get(session, 0)
 
     def _slots_wanted(self, session: types.Session) -> int:
         return self._memory.slots_wanted(session, units=session.planned_cached)

@@ -31,7 +31,7 @@ _ENDED, _LEAVING = types.State.ENDED, types.State.LEAVING
 
 ControllerSettings = slices.ControllerSettings
 
-_OUTS_FAILED_MAX = 8  # copies out of a long session failed in a row before it is given up
+_OUTS_FAILED_MAX = 8  # copies out failed in a row before one that sheds does so no more
 _LIKELY_VICTIM = 0.5  # of its quantum used: worth copying out ahead
 
 
@@ -101,12 +101,12 @@ class Controller:
         units = request.prompt_units + request.steps_max - 1
         need = memory.request_pages(request, units)
         capacity = memory.device.capacity_most
-        if need > capacity + (memory.slots.fixed_capacity if memory.attends_away else 0):
+        if need > capacity + (memory.slots.fixed_capacity if memory.attending.is_on else 0):
             tiers = ", ".join(f"{t.name} {t.slots.capacity}" for t in memory.tiers) or "none"
             rule = (
                 "a session must fit into both together: shorten it or raise memory.pool_pages or a"
                 " tier's bytes"
-                if memory.attends_away
+                if memory.attending.is_on
                 else "a session must be whole on the device to run: shorten it, raise"
                 " memory.pool_pages, or set memory.attend_away"
             )
@@ -123,7 +123,7 @@ class Controller:
                 f"{len(self.sessions)} sessions are living, the limit sessions_max: retry later"
             )
         session.planned_known = session.known
-        session.long = self.memory.outgrows(session.request)
+        session.sheds = self._may_shed(session)
         self._stage.enter(session)
         self.log.add(now, "submit", session.id)
 
@@ -189,7 +189,7 @@ class Controller:
     def waits_for_copies(self) -> bool:
         """True while some session is held up by a copy and by nothing else."""
         held_up = any(
-            session.state is types.State.ARRIVING or self.memory.leaving(session)
+            session.state is types.State.ARRIVING or self.memory.attending.leaving(session)
             for session in self._stage.running.values()
         )
         return held_up or bool(self.memory.waits_in_flight and self._stage.queue)
@@ -242,8 +242,8 @@ class Controller:
     def copied(self, completion: types.Completion, now: float) -> list[types.Session]:
         """Takes in a completed copy: arrivals run, departures are away, failures recompute.
 
-        Returns long sessions whose copies out fail again and again: no schedule can run them.
-        The caller ends them.
+        Returns sessions larger than the pool whose copies out fail again and again: no schedule
+        can run them. The caller ends them.
         """
         given_up = []
         error = completion.error is not None
@@ -262,12 +262,12 @@ class Controller:
                 self._stage.settle_away(session)
             elif session.state is types.State.ARRIVING and not self.memory.is_arriving(session):
                 self._stage.arrived(session)
-            elif session.long:
-                self.memory.settle_shed(session)
-            if session.long and arrived.direction == "out":
+            elif session.sheds:
+                self.memory.attending.settle(session)
+            if session.sheds and arrived.direction == "out":
                 session.outs_failed = session.outs_failed + 1 if failed else 0
                 if session.outs_failed >= _OUTS_FAILED_MAX:
-                    given_up.append(session)
+                    self._stop_shedding(session, given_up, now)
         return given_up
 
     def void(self, space: int, now: float) -> None:
@@ -294,6 +294,20 @@ class Controller:
         self._stage.check_integrity()
 
     # -- helpers, in call order --------------------------------------------------------------
+
+    def _may_shed(self, session: types.Session) -> bool:
+        attending = self.memory.attending
+        return attending.is_for_all or (attending.is_on and self.memory.outgrows(session.request))
+
+    def _stop_shedding(
+        self, session: types.Session, given_up: list[types.Session], now: float
+    ) -> None:
+        """Its copies out fail and fail: if the pool can hold it whole, it begins again there."""
+        if self.memory.outgrows(session.request):
+            given_up.append(session)
+        elif session.sheds:
+            session.sheds = False
+            self._stage.lose(session, now)
 
     def _retire_finishing(self) -> None:
         """Sessions whose last step is in flight need their lane no more."""

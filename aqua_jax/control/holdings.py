@@ -10,7 +10,7 @@ One page of one session:
         |                    |  |  +------ copy out -----+
         +--- slot given up --+  +--leave--> AWAY --arrive--> BOTH (clean)
                              |
-                             +--shed, a full page of a long session--> ATTENDED
+                             +--shed, a full page--> ATTENDED
 
 An ATTENDED page has no device page any more: slices read it where its copy is,
 so its slot is nobody's to give up. The oldest pages go first, and they stay

@@ -11,10 +11,7 @@ begun, and the device page is not FREE before the copy has completed
 and go: what leaves a slot for another is in `relocation.py`.
 Invariant 6. A completion changes only pages that wait for this very copy.
 
-A long session, one that the pool cannot hold whole, runs with its newest pages
-on the device and its oldest in slots, where slices attend them in place
-(`shed`). A page is shed once its copy has completed, and its slot is then busy
-with dispatches as a device page is (invariant 1).
+What runs with its oldest pages in slots is in `attending.py`.
 """
 
 from __future__ import annotations
@@ -25,6 +22,7 @@ import itertools
 from collections.abc import Sequence
 
 from aqua_jax.control import (
+    attending,
     claims,
     copying,
     errors,
@@ -48,23 +46,25 @@ class Residency:
         *,
         pages_needed: sharing.PagesNeeded,
         units_in_page: planning.UnitsInPage,
-        attends_away: bool = False,
+        attend_away: types.AttendAway = types.AttendAway.OFF,
         page_keys: sharing.PageKeys | None = None,
     ) -> None:
-        """attends_away: slices can read full pages in the tiers' slots, without paging in.
+        """attend_away: whose pages slices read in the tiers' slots, without paging them in.
 
         page_keys: of a session, first and end, content addresses of its full pages, by which
         they are shared; None: none is.
         """
         self.device = device
         self.slots = spare.Slots(tiers)
-        self.attends_away = attends_away
         self._moved = copying.PagedBytes()
         self._pages_needed = pages_needed
         self._planner = planning.Planner(device, units_in_page)
         self._holdings: dict[int, holdings.Holding] = {}
         self._copies = copying.InFlight(device, self.slots)
         self._claims = claims.Claims(self.slots)
+        self.attending = attending.Attending(
+            attend_away, device, self._holdings, self._planner, self._claims
+        )
         self.sharing = sharing.Sharing(device, self._holdings, pages_needed, page_keys)
         self.relocation = relocation.Relocation(self._holdings, self._claims, self.sharing.index)
 
@@ -99,6 +99,17 @@ class Residency:
         if guess < end and needed(request, guess) <= count < needed(request, guess + 1):
             return guess
         return bisect.bisect_right(range(1, end + 1), count, key=lambda u: needed(request, u))
+
+    def outgrows(self, request: types.Request) -> bool:
+        """True when its whole state is more than the pool holds."""
+        return self.request_pages(request, request.prompt_units + request.steps_max - 1) > (
+            self.device.capacity_most
+        )
+
+    def pages_in_all(self, session: types.Session) -> int:
+        """Pages of its state, wherever they are."""
+        holding = self._holdings.get(session.id)
+        return len(holding.away) if holding else 0
 
     @property
     def copies_in_flight(self) -> int:
@@ -251,70 +262,6 @@ class Residency:
         holding = self._holdings.get(session.id)
         return bool(holding and (holding.ins or holding.waits))
 
-    # -- long sessions -----------------------------------------------------------------------
-
-    def outgrows(self, request: types.Request) -> bool:
-        """True when its whole state is more than the pool holds: it runs as a long session."""
-        return self.request_pages(request, request.prompt_units + request.steps_max - 1) > (
-            self.device.capacity_most
-        )
-
-    def pages_in_all(self, session: types.Session) -> int:
-        """Pages of its state, wherever they are."""
-        holding = self._holdings.get(session.id)
-        return len(holding.away) if holding else 0
-
-    def attended(self, session: types.Session) -> int:
-        """Pages attended away."""
-        holding = self._holdings.get(session.id)
-        return len(holding.attended) if holding else 0
-
-    def leaving(self, session: types.Session) -> int:
-        """Device pages that it gives up, as its oldest, once copies in flight have completed."""
-        holding = self._holdings.get(session.id)
-        return holding.leaving if holding else 0
-
-    def slots_obtainable(self, session: types.Session) -> int:
-        """Slots that are FREE or hold clean copies of others."""
-        return self._claims.obtainable(session.id)
-
-    def slots_kept(self, session: types.Session) -> int:
-        """Its slots that others cannot obtain while it keeps its state."""
-        holding = self._holdings.get(session.id)
-        return self._claims.kept(session.id, holding) if holding else 0
-
-    def sheddable(self, session: types.Session) -> int:
-        """Pages not attended yet that could be: full, and with slots for them."""
-        holding = self._holdings.get(session.id)
-        if holding is None:
-            return 0
-        first = len(holding.attended)
-        return max(first, self._shed_end(session, holding, len(holding.away))) - first
-
-    def shed(self, session: types.Session, count: int) -> list[copying.Copy]:
-        """Plans that up to `count` more of its oldest pages give up their device pages.
-
-        Pages that are clean are given up now, others once the copies returned here have
-        completed and `settle_shed` was called. Until they were begun it must not leave.
-        """
-        holding = self._holdings[session.id]
-        first = max(holding.shed_to, len(holding.attended))
-        end = max(first, self._shed_end(session, holding, first + count))
-        units = session.planned_cached
-        dirty = self._planner.dirty(session, holding, range(first, end), units)
-        self._claims.take(session.id, holding, dirty)
-        copies = self._planner.out(session, holding, dirty, units)
-        if copies:
-            self._claims.withdraw(session.id)  # its slots are in use until they complete
-        holding.shed_to = end
-        self.settle_shed(session)
-        return copies
-
-    def settle_shed(self, session: types.Session) -> None:
-        """Gives up the device pages that are to be shed and whose copies have completed."""
-        holding = self._holdings[session.id]
-        self.device.release(holding.shed(), session.id, session.last_dispatch)
-
     # -- giving up ---------------------------------------------------------------------------
 
     def drop(self, session: types.Session, *, last_dispatch: int) -> None:
@@ -386,15 +333,6 @@ class Residency:
                     raise errors.InternalError(f"session {session} waits for unknown copy {ticket}")
 
     # -- helpers, in call order --------------------------------------------------------------
-
-    def _shed_end(self, session: types.Session, holding: holdings.Holding, end: int) -> int:
-        """Before which page, at most `end`, all are full and have a slot or could get one."""
-        end = min(end, self._planner.full_pages(session, holding))
-        new = [i for i, away in enumerate(holding.away[:end]) if away is None]
-        if len(new) <= self.slots_free:
-            return end
-        most = self._claims.obtainable(session.id)
-        return end if len(new) <= most else new[most]
 
     def _is_there(self, place: types.Place) -> bool:
         """False for a place in a grant that was lost meanwhile."""

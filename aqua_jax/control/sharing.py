@@ -68,7 +68,7 @@ class Sharing:
 
     def match(self, session: types.Session) -> Match:
         """What a session without state would begin with."""
-        if self._page_keys is None or session.long:
+        if self._page_keys is None or session.sheds:
             return _NONE
         count = taken = 0
         for key in self._keys(session, self._full(session, session.known - 1)):
@@ -137,7 +137,7 @@ class Sharing:
     def register(self, session: types.Session, units: int) -> None:
         """Its pages that `units` of its known units fill are there for others from now on."""
         holding = self._holdings.get(session.id)
-        if self._page_keys is None or holding is None or not holding.device or session.long:
+        if self._page_keys is None or holding is None or not holding.device or session.sheds:
             return
         full = self._full(session, min(units, session.known))
         if full > holding.indexed:

@@ -57,7 +57,7 @@ class Slice:
     that turn FREE with nothing more to do. prefilling: sessions with a lane and
     rows to prefill; some may have given it up since. joined: WAITING sessions let
     in just now. spent: running sessions whose quantum is used, in order, once
-    somebody asked. shed: pages that long sessions are to shed, which count as incoming;
+    somebody asked. shed: pages that sessions are to shed, which count as incoming;
     the copies are planned once it is known who stays. dropped: pages that several sessions
     share: how many of them give them up. patient: who finds that another computes the page that
     it needs next waits for that; waits: somebody does. copies: to be submitted before it is
@@ -102,7 +102,7 @@ class Shaper:
         return self.pages_ahead(session) - self._memory.covered(session)
 
     def growth_by_shedding(self, session: types.Session) -> int:
-        """Pages that a long session will want for this slice and the next two, at full length.
+        """Pages that one that sheds will want for this slice and the next two, at full length.
 
         One that it sheds now is copied beside the next slice and FREE after that.
         """
@@ -121,12 +121,12 @@ class Shaper:
         """
         memory, capacity = self._memory, self._memory.device.capacity
         wanted = memory.pages_for(session, self._units_ahead(session))
-        if not session.long:
+        if not session.sheds:
             return min(wanted, capacity)
         # Its own full pages make room first. What it has comes back whole but for those away.
         now = memory.pages_in_all(session)
-        room = capacity - (now - memory.attended(session))
-        return now + max(0, min(wanted - now - memory.sheddable(session), room))
+        room = capacity - (now - memory.attending.pages(session))
+        return now + max(0, min(wanted - now - memory.attending.sheddable(session), room))
 
     def _units_ahead(self, session: types.Session) -> int:
         known, cached = session.planned_known, session.planned_cached

@@ -98,6 +98,19 @@ class Request:
     payload: Any = None
 
 
+class AttendAway(enum.StrEnum):
+    """Whose pages slices may read where they are, in slots of a tier."""
+
+    OFF = "off"
+    LONG = "long"  # of sessions whose whole state is more than the pool holds
+    ALL = "all"  # of any, where memory is short
+
+    @property
+    def is_on(self) -> bool:
+        """True when there are any."""
+        return self is not AttendAway.OFF
+
+
 class State(enum.Enum):
     """Where a session stands; transitions are drawn in `controller.py`."""
 
@@ -125,7 +138,7 @@ class Session:
     lane: int = -1  # -1: none
     joins: bool = False  # the device's lane does not have its state yet
     room: int = 0  # units that its page table holds, of those that it may ever have
-    long: bool = False  # its whole state exceeds the pool: part of it is attended away
+    sheds: bool = False  # its oldest pages may be attended away while it runs
     flights: int = 0  # dispatches in flight that carry it
     last_dispatch: int = 0  # the latest dispatch that carried it
     epoch: int = 0  # grows when its pages are given up: older outcomes are dropped

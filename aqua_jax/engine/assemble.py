@@ -11,7 +11,7 @@ from typing import Protocol
 
 from aqua_jax.control import clock as clocks
 from aqua_jax.control import controller as controllers
-from aqua_jax.control import errors, pages, residency, spare
+from aqua_jax.control import errors, pages, residency, spare, types
 from aqua_jax.control.policies import base, registry
 from aqua_jax.engine import engine as engines
 from aqua_jax.engine import protocols
@@ -56,16 +56,16 @@ def make_controller(
     policy: base.PolicySettings | None = None,
     settings: controllers.ControllerSettings | None = None,
     pool_pages: int | None = None,
-    attends_away: bool = False,
+    attend_away: types.AttendAway = types.AttendAway.OFF,
     prefix_reuse: bool = False,
 ) -> controllers.Controller:
     """A controller with page pool, page tables and policy for `runner`.
 
     tiers: name -> memory, nearest first; none: what is preempted recomputes.
     policy: default cfs. settings: default the runner's sizes. pool_pages: of the
-    runner's pool to use, scratch included; default all. attends_away: the runner can attend
-    pages in the tiers' slots, so a session may be larger than the pool. prefix_reuse: full pages
-    that are there already, of requests with the same salt, are shared.
+    runner's pool to use, scratch included; default all. attend_away: whose pages the
+    runner attends in the tiers' slots; for any but off a session may be larger than the pool.
+    prefix_reuse: full pages that are there already, of requests with the same salt, are shared.
     Raises ConfigError for what the runner does not have.
     """
     settings = settings or controllers.ControllerSettings(
@@ -86,7 +86,7 @@ def make_controller(
         [spare.Tier(name, pages.PagePool(tier.space, tier.slots)) for name, tier in tiers.items()],
         pages_needed=runner.pages_needed,
         units_in_page=runner.units_in_page,
-        attends_away=attends_away,
+        attend_away=attend_away,
         page_keys=runner.page_keys if prefix_reuse else None,
     )
     policy = policy or base.PolicySettings()

@@ -84,7 +84,7 @@ class Backing:
         self._verifies = any(arm.memory.verify for arm in arms)
         self._left_out: frozenset[str] = frozenset()
         self._arenas: dict[_Key, page_store.PageStore] = {}
-        self._attends = any(arm.memory.attend_away for arm in arms)
+        self._attends = any(arm.memory.attends.is_on for arm in arms)
         self._by_mover: dict[str, settings.MemorySettings] = {}  # of the first arm that has it
         self._tiers_by_mover: dict[str, list[str]] = {}
         for arm in arms:

@@ -101,8 +101,9 @@ def resolve(arms: Sequence[settings.Experiment], platform: str) -> DataPath:
     asked for by name and the library is not there. The arms share attention and linear layers.
     """
     reason = _missing(platform)
-    if reason and any(arm.memory.attend_away for arm in arms):
-        raise errors.NativeError(f"memory.attend_away=True: {reason}")
+    attending = [arm.memory.attend_away for arm in arms if arm.memory.attends.is_on]
+    if reason and attending:
+        raise errors.NativeError(f"memory.attend_away={attending[0]}: {reason}")
     asked = [
         *dict.fromkeys(("mover", arm.memory.mover) for arm in arms),
         ("attention", arms[0].memory.attention),

@@ -99,7 +99,7 @@ class Machine:
                 self.runner, self.clock, cost, dilation=arm.emulate.dilation
             )
             runner = emulating
-        if arm.memory.attend_away:
+        if arm.memory.attends.is_on:
             for space, arena in self._backing.attendable(arm.memory).items():
                 self.runner.attend_in(space, arena)
         controller = assemble.make_controller(
@@ -111,7 +111,7 @@ class Machine:
             policy=arm.policy,
             settings=controller_settings(arm),
             pool_pages=arm.memory.pool_pages,
-            attends_away=arm.memory.attend_away,
+            attend_away=arm.memory.attends,
             prefix_reuse=arm.engine.prefix_reuse,
         )
         mover, linked = self._backing.mover(arm)

@@ -28,7 +28,7 @@ from aqua_jax.control import errors, types
 from aqua_jax.experiments import ceilings, checks, own_engine, peers, settings
 
 _DTYPES = ("float32", "bfloat16")
-_FULL, _THIRD = "full", "third"
+_FULL, _THIRD, _PAGED = "full", "third", "paged"
 _READ_BYTES = 512 * types.MIB
 _HOST: dict[str, Any] = {"kind": "host", "bytes": types.GIB}
 
@@ -174,7 +174,10 @@ class Row:
     # -- engines ------------------------------------------------------------------------------
 
     def own_engines(self) -> dict[str, _Call]:
-        """This engine, exact and not; where memory is short, with all of it too.
+        """This engine, exact and not; where memory is short, in three ways.
+
+        Pages attended where they are, so that all run; sessions paged out and in by turns; and
+        with all the memory, to compare with.
 
         Native linear layers are exact at no cost, so what is not exact is XLA's in one tile.
         """
@@ -182,11 +185,11 @@ class Row:
         for name, exact in (("exact", True), ("inexact", False)):
             own = own_engine.OwnEngine(self._experiment(exact), self._wanted)
             self.closing.callback(own.close)
-            arm = _THIRD if self._workload.third else _FULL
-            calls[name] = functools.partial(self._run_own, name, own, arm)
+            arms = {name: _FULL}
             if self._workload.third:
-                full = f"{name}_{_FULL}"
-                calls[full] = functools.partial(self._run_own, full, own, _FULL)
+                arms = {name: _THIRD, f"{name}_{_PAGED}": _PAGED, f"{name}_{_FULL}": _FULL}
+            for key, arm in arms.items():
+                calls[key] = functools.partial(self._run_own, key, own, arm)
         return calls
 
     def _run_own(self, name: str, own: own_engine.OwnEngine, arm: str) -> peers.Run:
@@ -214,7 +217,11 @@ class Row:
             memory=settings.MemorySettings(
                 pool_pages=sum(pages) + 1, tiers={"host": settings.TierSettings(**_HOST)}
             ),
-            arm_settings={_FULL: {}, _THIRD: {"memory": {"pool_pages": third}}},
+            arm_settings={
+                _FULL: {},
+                _THIRD: {"memory": {"pool_pages": third, "attend_away": "all"}},
+                _PAGED: {"memory": {"pool_pages": third}},
+            },
         )
 
     @property
@@ -262,11 +269,12 @@ class Row:
         others = [name for name in rates if name in self._benchmark.peers]
         figures: dict[str, Any] = {
             "tokens_per_second": rates,
-            "over_peer": {name: best / rates[name] for name in others},
             "same_answers": {
                 name: _equal(runs["exact"][-1], runs[name][-1]) for name in rates if name != "exact"
             },
         }
+        if others:
+            figures["over_peer"] = {name: best / rates[name] for name in others}
         if self._workload.third:
             full = max(rates[f"exact_{_FULL}"], rates[f"inexact_{_FULL}"])
             figures["of_full_memory"] = best / full

@@ -35,10 +35,10 @@ def predict(
 
     Pages attended away are not foretold: raises ConfigError for an arm that has some.
     """
-    if arm.memory.attend_away:
+    if arm.memory.attends.is_on:
         raise errors.ConfigError(
             "memory.attend_away: a profile does not say what slices pay for pages attended away;"
-            " leave it False"
+            " leave it off"
         )
     clock = clocks.VirtualClock()
     sizes = arm.engine

@@ -156,7 +156,7 @@ def _with_lanes(experiment: settings.Experiment, lanes: int) -> settings.Experim
     return dataclasses.replace(
         experiment,
         engine=dataclasses.replace(experiment.engine, lanes=lanes),
-        memory=dataclasses.replace(experiment.memory, tiers={}, attend_away=False),
+        memory=dataclasses.replace(experiment.memory, tiers={}, attend_away="off"),
         policy=base.PolicySettings(name="fcfs"),
     )
 

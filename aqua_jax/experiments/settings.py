@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from aqua_jax.control import errors
+from aqua_jax.control import errors, types
 from aqua_jax.control.policies import base
 from aqua_jax.experiments import checks
 
@@ -19,6 +19,7 @@ MOVERS = (AUTO, "reference", "xla", "ffi")
 ATTENTIONS = (AUTO, "xla", "native")
 LINEARS = (AUTO, "xla", "native")
 PROBES = ("cached", "always", "off")
+ATTENDS = tuple(mode.value for mode in types.AttendAway)
 TIER_KINDS = ("peer", "host")
 DTYPES = ("float32", "bfloat16")
 _CHUNK_TOKENS_MIN = 32  # fewer rows run by another kernel, with other bits (`loops/text.py`)
@@ -179,8 +180,10 @@ class MemorySettings:
     links at start-up: cached (measured once a machine), always or off; the bytes
     that arrive are compared in any case but off. link_floor_gbps: a link below so
     many GB/s in large copies is refused and its tier left out; 0: none is.
-    attend_away: a session may be larger than the pool, its oldest pages attended in
-    the tiers; needs the native library. verify: checksum every copy. faults: of the
+    attend_away: whose oldest pages are attended in the tiers: long: of sessions larger
+    than the pool, which are refused otherwise; all: of any, so that where memory is short
+    more sessions run, and each of their steps reads over the links; off. Needs the native
+    library. verify: checksum every copy. faults: of the
     mover, by rate, for tests (`MoverFaults`).
     """
 
@@ -192,7 +195,7 @@ class MemorySettings:
     tiers: Mapping[str, TierSettings] = dataclasses.field(default_factory=dict)
     probe: str = "cached"
     link_floor_gbps: float = 0.1
-    attend_away: bool = False
+    attend_away: str = types.AttendAway.OFF.value
     verify: bool = False
     faults: MoverFaults = dataclasses.field(default_factory=MoverFaults)
 
@@ -200,6 +203,7 @@ class MemorySettings:
         checks.one_of("memory.mover", self.mover, MOVERS)
         checks.one_of("memory.attention", self.attention, ATTENTIONS)
         checks.one_of("memory.probe", self.probe, PROBES)
+        checks.one_of("memory.attend_away", self.attend_away, ATTENDS)
         checks.at_least("memory", self, 2, "pool_pages")
         checks.at_least("memory", self, 1, "transfer_threads")
         checks.at_least("memory", self, 0, "link_floor_gbps")
@@ -210,16 +214,22 @@ class MemorySettings:
             )
         for name, native in (("mover", "ffi"), ("attention", "native")):
             value = getattr(self, name)
-            if self.attend_away and value not in (AUTO, native):
+            if self.attends.is_on and value not in (AUTO, native):
                 raise errors.ConfigError(
-                    f"memory.attend_away with memory.{name}={value}: pages are attended where they"
-                    f" are by native code alone; set memory.{name}={native}, or leave it {AUTO}"
+                    f"memory.attend_away={self.attend_away} with memory.{name}={value}: pages are"
+                    " attended where they are by native code alone; set"
+                    f" memory.{name}={native}, or leave it {AUTO}"
                 )
         if self.faults.corrupt and not self.verify:
             raise errors.ConfigError(
                 "memory.faults.corrupt without memory.verify would let corrupt bytes through:"
                 " set memory.verify=True"
             )
+
+    @property
+    def attends(self) -> types.AttendAway:
+        """`attend_away` as the control plane takes it."""
+        return types.AttendAway(self.attend_away)
 
     @property
     def cores(self) -> tuple[int, ...]:
@@ -330,6 +340,11 @@ class Experiment:
                     f"{setting} needs words, but a model of random weights has no tokenizer: set"
                     " model.path to a folder that has one"
                 )
+        if self.engine.prefix_reuse and self.memory.attends is types.AttendAway.ALL:
+            raise errors.ConfigError(
+                "memory.attend_away=all with engine.prefix_reuse: sessions that are attended away"
+                " share nothing; set one of them only"
+            )
         for name, tier in self.memory.tiers.items():
             if tier.link and not self.emulate.dilation:
                 raise errors.ConfigError(

@@ -11,7 +11,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
-from aqua_jax.control import errors
+from aqua_jax.control import errors, types
 from aqua_jax.control.policies import base
 from aqua_jax.experiments import checks, cluster_settings, settings
 
@@ -85,15 +85,21 @@ class SimulatedTier:
 class SimulatedMemory:
     """fraction: of the devices' memory for weights and KV. tiers: name -> tier, peers first.
 
-    attend_away: a session may be larger than the pool, its oldest pages attended in the tiers.
+    attend_away: as in `settings.MemorySettings`.
     """
 
     fraction: float = 0.9
     tiers: Mapping[str, SimulatedTier] = dataclasses.field(default_factory=dict)
-    attend_away: bool = False
+    attend_away: str = types.AttendAway.OFF.value
 
     def __post_init__(self) -> None:
         checks.above("memory", self, "fraction")
+        checks.one_of("memory.attend_away", self.attend_away, settings.ATTENDS)
+
+    @property
+    def attends(self) -> types.AttendAway:
+        """`attend_away` as the control plane takes it."""
+        return types.AttendAway(self.attend_away)
 
     @property
     def nearest_first(self) -> list[tuple[str, SimulatedTier]]:

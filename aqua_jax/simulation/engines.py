@@ -35,9 +35,9 @@ class TextEngine:
     memory_fraction: of the devices' memory for weights and KV. units_max: tokens of a session,
     prompt and output. limits: of its slices. fuses: a program carries prefill rows and a step
     (`cost.py`). overlaps: copies run beside slices; else they hold the device (`in_line.py`).
-    away_reads: how often a batch reads pages that are attended away, by space; None: sessions
-    larger than the pool are refused. away_hides: these reads run beside all else that a slice
-    does, and the longer of both counts; else they are added.
+    attend_away: whose pages are attended in the tiers. away_reads: how often a batch reads such
+    pages, by space; None: that costs nothing. away_hides: these reads run beside all else that a
+    slice does, and the longer of both counts; else they are added.
     ahead_seconds: as in `engine.EngineSettings`.
     """
 
@@ -51,6 +51,7 @@ class TextEngine:
     units_max: int = 16_384
     fuses: bool = True
     overlaps: bool = True
+    attend_away: types.AttendAway = types.AttendAway.OFF
     away_reads: AwayReads | None = None
     away_hides: bool = True
     ahead_seconds: float = 0.004
@@ -164,7 +165,7 @@ def make(
         tiers={n: _Slots(spaces[n], tier.bytes // page_bytes) for n, tier in tiers.items()},
         policy=spec.policy,
         settings=spec.limits,
-        attends_away=spec.away_reads is not None,
+        attend_away=spec.attend_away,
         prefix_reuse=spec.prefix_reuse,
     )
     routes: dict[tuple[int, int], network.Route] = {}

@@ -28,7 +28,7 @@ def units_in_page(request: types.Request, index: int, units: int) -> int:
 
 
 def make_memory(
-    pool_pages: int, tiers: dict[str, int], *, attends_away: bool = False
+    pool_pages: int, tiers: dict[str, int], *, attend_away: types.AttendAway = types.AttendAway.OFF
 ) -> residency.Residency:
     """`pool_pages` pages that can be handed out, and slots by name of tier."""
     return residency.Residency(
@@ -36,7 +36,7 @@ def make_memory(
         [spare.Tier(name, pages.PagePool(i, tiers[name])) for i, name in enumerate(tiers, 1)],
         pages_needed=pages_needed,
         units_in_page=units_in_page,
-        attends_away=attends_away,
+        attend_away=attend_away,
     )
 
 
@@ -58,11 +58,11 @@ class Desk:
         prefill_quantum_tokens: int = 4,
         newcomer_quantum_tokens: int = 1000,
         tenant_weights: dict[str, float] | None = None,
-        attends_away: bool = False,
+        attend_away: types.AttendAway = types.AttendAway.OFF,
         **settings: int,
     ) -> None:
         tiers = {"peer": 64} if tiers is None else tiers
-        self.memory = make_memory(pool_pages, tiers, attends_away=attends_away)
+        self.memory = make_memory(pool_pages, tiers, attend_away=attend_away)
         limits = {"lanes": 4, "chunk_units": 8, "steps_max": 4, "early_pages": 0} | settings
         self.controller = controller.Controller(
             controller.ControllerSettings(**limits),

@@ -45,7 +45,7 @@ class Pair:
 
     def __init__(self, units: int = 6, **settings: Any) -> None:
         self.now = 0.0
-        self.desk = desk.Desk(pool_pages=8, tiers={"host": 32}, attends_away=False)
+        self.desk = desk.Desk(pool_pages=8, tiers={"host": 32})
         self.ledger = leases.Ledger(unit_bytes=1)
         self.requests = 0
         self.ledger.join("lender", LENDER, incarnation=1, now=0.0)

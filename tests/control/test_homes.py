@@ -106,9 +106,9 @@ def test_a_lost_home_makes_its_sessions_recompute() -> None:
 
 
 def test_what_slices_in_flight_say_of_lost_memory_is_dropped() -> None:
-    stand = Stand(lent=16, host=8, attends_away=True)
+    stand = Stand(lent=16, host=8, attend_away=types.AttendAway.LONG)
     long = stand.desk.submit(36, 24)
-    while not (stand.desk.memory.attended(long) and long.emitted):
+    while not (stand.desk.memory.attending.pages(long) and long.emitted):
         stand.desk.round()
     while not long.flights:
         stand.desk.decide()

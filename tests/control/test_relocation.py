@@ -14,7 +14,7 @@ class Home:
     """A residency with a grant and a host tier; copies complete when told to."""
 
     def __init__(self, *, lent: int = 6, host: int = 8, unit_slots: int = 1) -> None:
-        self.memory = desk.make_memory(12, {"host": host}, attends_away=True)
+        self.memory = desk.make_memory(12, {"host": host}, attend_away=types.AttendAway.LONG)
         self.lend(lent, unit_slots=unit_slots)
         self.ticket = 0
         self.tickets: list[int] = []  # of the moves planned last
@@ -194,9 +194,9 @@ def test_who_ends_while_it_moves_is_not_heard_of_again(ok: bool) -> None:
 def test_what_is_attended_is_read_in_the_old_slot_by_slices_in_flight() -> None:
     home = Home()
     session = home.session(6)
-    session.long = True
-    home.finish(home.begin(home.memory.shed(session, 3)))
-    home.memory.settle_shed(session)
+    session.sheds = True
+    home.finish(home.begin(home.memory.attending.shed(session, 3)))
+    home.memory.attending.settle(session)
     session.last_dispatch = 4  # it reads the slots of the grant
     home.memory.relocation.call_back(LENT, 6)
     home.relocate()
@@ -265,9 +265,12 @@ def test_slots_called_back_count_for_nobody() -> None:
     other = home.session(2)
     home.finish(home.begin(home.memory.copy_early(other, pages_max=2)))
     newcomer = home.session(3, id=2)
-    assert home.memory.slots_obtainable(newcomer) == 3
+    assert home.memory.attending.slots_obtainable(newcomer) == 3
     home.memory.relocation.call_back(LENT, 2)
-    assert (home.memory.slots_obtainable(newcomer), home.memory.slots_kept(other)) == (1, 0)
+    assert (
+        home.memory.attending.slots_obtainable(newcomer),
+        home.memory.attending.slots_kept(other),
+    ) == (1, 0)
     assert home.memory.leave(newcomer, units=12, last_dispatch=0) is None
 
 

@@ -12,58 +12,67 @@ from tests.control import desk as desks
 
 def desk(**fields: Any) -> desks.Desk:
     """A pool of 8 pages of 4 units, 64 slots, prefill of up to 4 pages in a slice."""
-    settings: dict[str, Any] = {"pool_pages": 8, "chunks_max": 2, "attends_away": True}
+    settings: dict[str, Any] = {
+        "pool_pages": 8,
+        "chunks_max": 2,
+        "attend_away": types.AttendAway.LONG,
+    }
     return desks.Desk(**(settings | fields))
 
 
 def test_it_runs_beside_its_own_pages_and_all_is_free_at_the_end() -> None:
     table = desk()
     session = table.submit(80, 8)
-    assert session.long
+    assert session.sheds
     table.run_until(lambda: len(session.emitted) > 0)
-    assert table.memory.attended(session) >= 20 - 8
+    assert table.memory.attending.pages(session) >= 20 - 8
     assert session.preemptions == 0
     table.finish()
     assert table.memory.moved.into == {"peer": 0}  # nothing was brought back
     assert table.memory.moved.wasted <= 8
 
 
-def test_entries_name_slots_of_the_oldest_pages_and_only_full_ones() -> None:
-    table = desk()
-    session = table.submit(60, 30)
+def test_where_all_shed_those_that_fit_run_together_and_nobody_is_evicted() -> None:
+    table = desk(attend_away=types.AttendAway.ALL, pool_pages=12)
+    sessions = [table.submit(16, 20) for _ in range(4)]  # 36 pages in all
+    together = 0
     while table.controller.sessions:
-        decision = table.decide()
-        for plan in decision.batch.lanes if decision.batch else ():
-            away = [entry for entry in plan.pages if entry < 0]
-            assert list(plan.pages[: len(away)]) == away
-            assert len(away) * desks.PAGE_UNITS <= plan.first
-            assert all(types.entry_place(entry).space == 1 for entry in away)
-        table.settle()
-    assert len(session.emitted) == 30
+        table.round()
+        together = max(together, len(table.ran[-1]) if table.ran else 0)
+    assert [len(session.emitted) for session in sessions] == [20] * 4
+    assert together == 4
+    assert sum(session.preemptions for session in sessions) == 0
+    assert table.memory.moved.into == {"peer": 0}
 
 
-def test_a_page_is_given_up_when_its_copy_and_the_slice_have_completed() -> None:
-    table = desk(chunks_max=1)
-    session, device = table.submit(80, 1), table.memory.device
-    table.decide()
-    while not table.memory.leaving(session):
-        table.observe()
+def test_where_all_shed_and_slots_run_out_sessions_take_turns_as_ever() -> None:
+    table = desk(attend_away=types.AttendAway.ALL, tiers={"peer": 6})
+    sessions = [table.submit(12, 16) for _ in range(6)]
+    table.finish()
+    assert [len(session.emitted) for session in sessions] == [16] * 6
+    assert sum(session.preemptions for session in sessions) > 0
+
+
+def test_one_that_fits_sheds_no_more_when_its_copies_fail_and_fail() -> None:
+    table = desk(attend_away=types.AttendAway.ALL)
+    sessions = [table.submit(12, 16) for _ in range(3)]
+    for _ in range(400):
+        if not table.controller.sessions:
+            break
         table.decide()
-    leaving, free = table.memory.leaving(session), device.free_count
-    assert (table.in_flight, table.memory.attended(session)) == (1, 0)
-    table.land()
-    assert (table.memory.leaving(session), table.memory.attended(session)) == (0, leaving)
-    assert (device.free_count, device.pending_count) == (free, leaving)  # the slice reads them
-    table.observe()
-    assert device.free_count == free + leaving
+        table.land(ok=False)
+        if table.in_flight:
+            table.observe()
+    assert [len(session.emitted) for session in sessions] == [16] * 3
+    assert not any(session.sheds for session in sessions)
 
 
-def test_one_that_fits_never_sheds() -> None:
+def test_one_that_fits_never_sheds_where_only_long_ones_do() -> None:
     table = desk(tiers={"peer": 64})
     sessions = [table.submit(12, 16) for _ in range(4)]
     while table.controller.sessions:
         table.round()
-        assert all(table.memory.attended(session) == 0 for session in sessions)
+        assert all(table.memory.attending.pages(session) == 0 for session in sessions)
     assert sum(session.preemptions for session in sessions) > 0
 
 
@@ -78,30 +87,12 @@ def test_nobody_is_evicted_while_a_long_session_can_shed() -> None:
 def test_who_waits_and_may_displace_it_gets_pages_and_it_runs_on() -> None:
     table = desk(prefill_quantum_tokens=4)
     long = table.submit(100, 8)
-    table.run_until(lambda: table.memory.attended(long) > 0)
+    table.run_until(lambda: table.memory.attending.pages(long) > 0)
     short = table.submit(8, 4)
     table.run_until(lambda: len(short.emitted) > 0, rounds_max=8)
     assert long.state is types.State.RUNNING
     assert long.preemptions == 0
     table.finish()
-
-
-def test_leaving_and_arriving_are_of_what_is_on_the_device() -> None:
-    table = desk()
-    session = table.submit(80, 20)
-    table.run_until(lambda: len(session.emitted) > 2)
-    attended, held = table.memory.attended(session), table.memory.held(session)
-    memory = table.memory
-    copies = memory.leave(session, units=session.cached, last_dispatch=session.last_dispatch)
-    assert copies is not None
-    assert sum(len(copy.moves) for copy in copies) <= held
-    table.begin(tuple(copies))
-    for ticket in list(table.copies):
-        del table.copies[ticket]
-        memory.finish(ticket, ok=True)
-    back = memory.arrive(session)
-    assert sum(len(copy.moves) for copy in back) == memory.held(session) <= held
-    assert memory.attended(session) == attended
 
 
 def test_a_copy_that_failed_is_made_again() -> None:
@@ -148,9 +139,9 @@ def test_the_slots_kept_are_summed_once_for_all_long_ones_that_wait(
     waiting = [table.submit(80, 8) for _ in range(20)]
     assert all(session.state is types.State.WAITING for session in waiting)
     asked: list[int] = []
-    slots_kept = table.memory.slots_kept
+    slots_kept = table.memory.attending.slots_kept
     monkeypatch.setattr(
-        table.memory,
+        table.memory.attending,
         "slots_kept",
         lambda session: [asked.append(session.id), slots_kept(session)][1],
     )
@@ -166,7 +157,7 @@ def test_nobody_is_evicted_for_pages_that_come_with_the_end_of_a_long_one() -> N
     for number in range(60):
         runs = table.decide().batch is not None
         finishing = long.lane < 0 and long.state is types.State.RUNNING
-        finishing_while_shedding += finishing and table.memory.leaving(long) > 0
+        finishing_while_shedding += finishing and table.memory.attending.leaving(long) > 0
         while table.in_flight > runs:  # one slice stays in flight
             table.observe()
         if number % 2 == 0 or not runs:
@@ -190,7 +181,7 @@ def test_nobody_sheds_for_one_that_could_not_be_let_in_all_the_same() -> None:
             table.submit(60, 1)
         table.decide()
         assert long.state is types.State.RUNNING
-        shed.append(table.memory.attended(long) + table.memory.leaving(long))
+        shed.append(table.memory.attending.pages(long) + table.memory.attending.leaving(long))
     assert shed[0] == shed[1] > 0
 
 

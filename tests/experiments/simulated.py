@@ -69,7 +69,7 @@ def run(arm: settings.Experiment) -> records.RunRecord:
             steps_contended=engine_settings.steps_contended,
             early_pages=engine_settings.early_pages,
         ),
-        attends_away=arm.memory.attend_away,
+        attend_away=arm.memory.attends,
     )
     record = records.RunRecord(arm="simulated", evidence="simulated")
     keeper = recorder.Recorder(record, emulate.page_bytes, reads)

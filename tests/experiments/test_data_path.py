@@ -78,8 +78,8 @@ def test_auto_goes_through_xla_without_it_and_says_how_to_get_it():
 
 @pytest.mark.usefixtures("absent")
 def test_attending_away_without_it_is_refused_with_the_way_to_get_it():
-    with pytest.raises(errors.NativeError, match=re.escape(f"memory.attend_away=True: {MISSING}")):
-        data_path.resolve(arms({}, {"attend_away": True}), "cpu")
+    with pytest.raises(errors.NativeError, match=re.escape(f"memory.attend_away=long: {MISSING}")):
+        data_path.resolve(arms({}, {"attend_away": "long"}), "cpu")
 
 
 @pytest.mark.usefixtures("present")

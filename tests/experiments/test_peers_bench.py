@@ -61,7 +61,8 @@ def test_everybody_runs_the_same_requests_and_is_compared(tmp_path):
     value = benchmark.run(make(tmp_path), config={}, on_row=lambda name: None)
     figures = value["benchmark"]["tiny-float32-third"]
     rates = figures["tokens_per_second"]
-    assert set(rates) == {"exact", "exact_full", "inexact", "inexact_full", "quick"}
+    own = {f"{name}{arm}" for name in ("exact", "inexact") for arm in ("", "_paged", "_full")}
+    assert set(rates) == {*own, "quick"}
     assert rates["quick"] == 4 * 8 / 3  # three seconds: it was told that memory is short
     best = max(rates["exact"], rates["inexact"])
     assert figures["over_peer"] == {"quick": best / rates["quick"]}
@@ -69,12 +70,19 @@ def test_everybody_runs_the_same_requests_and_is_compared(tmp_path):
         best / max(rates["exact_full"], rates["inexact_full"])
     )
     assert figures["same_answers"]["exact_full"] == 1
-    assert figures["preempted"]["exact"] > 0 == figures["preempted"]["exact_full"]
+    assert figures["preempted"]["exact_paged"] > 0 == figures["preempted"]["exact_full"]
     assert figures["same_answers"]["quick"] == 0
     assert set(figures["absent"]) == {"fails", "gone"}
     assert "no python at '/nowhere/python': set peers.gone" in figures["absent"]["gone"]
     assert "out of memory" in figures["absent"]["fails"]
     assert figures["of_limit"].keys() == rates.keys()
+
+
+def test_with_no_peer_at_all_the_engine_is_measured_alone(tmp_path):
+    value = benchmark.run(make(tmp_path, peers={}), config={}, on_row=lambda name: None)
+    figures = value["benchmark"]["tiny-float32-third"]
+    assert "over_peer" not in figures
+    assert figures["of_full_memory"] > 0
 
 
 @pytest.mark.parametrize(

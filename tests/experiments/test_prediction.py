@@ -84,6 +84,6 @@ def test_what_a_profile_does_not_tell_is_refused():
     with pytest.raises(errors.ConfigError, match="no link of kind 'peer'"):
         predict("cfs_peer", dataclasses.replace(TRUE, peer=None))
     arm = overrides.arm(WHOLE, "cfs_peer")
-    away = dataclasses.replace(arm, memory=dataclasses.replace(arm.memory, attend_away=True))
+    away = dataclasses.replace(arm, memory=dataclasses.replace(arm.memory, attend_away="long"))
     with pytest.raises(errors.ConfigError, match=r"memory\.attend_away: a profile does not say"):
         prediction.predict(away, DRAWN, TRUE)

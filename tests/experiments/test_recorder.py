@@ -92,7 +92,7 @@ def test_paging_is_counted_by_tier_and_drawn_by_link():
 
 
 def test_pages_attended_away_count_each_time_that_a_slice_reads_them():
-    run = Run(pool_pages=9, attends_away=True, chunk_units=8)
+    run = Run(pool_pages=9, attend_away=types.AttendAway.LONG, chunk_units=8)
     request = toy.request(list(range(48)), 9)  # 14 pages of 4 units, in 8
     taken = run.submit(request)
     record = run.finish()

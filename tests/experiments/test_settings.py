@@ -62,6 +62,13 @@ def test_a_value_out_of_range_is_refused_by_name(cls, given, text):
         cls(**given)
 
 
+def test_sessions_attended_away_share_nothing():
+    reusing = settings.EngineSettings(prefix_reuse=True)
+    with pytest.raises(errors.ConfigError, match=r"attend_away=all with engine\.prefix_reuse"):
+        experiment(engine=reusing, memory=settings.MemorySettings(attend_away="all"))
+    experiment(engine=reusing, memory=settings.MemorySettings(attend_away="long"))
+
+
 def test_corruption_needs_verification():
     faults = settings.MoverFaults(corrupt=0.1)
     with pytest.raises(errors.ConfigError, match=r"set memory\.verify=True"):
@@ -71,9 +78,11 @@ def test_corruption_needs_verification():
 
 @pytest.mark.parametrize(("name", "value"), [("mover", "xla"), ("attention", "xla")])
 def test_attending_away_is_native_codes(name, value):
-    with pytest.raises(errors.ConfigError, match=f"attend_away with memory.{name}={value}: pages"):
-        settings.MemorySettings(attend_away=True, **{name: value})
-    settings.MemorySettings(attend_away=True)
+    with pytest.raises(
+        errors.ConfigError, match=f"attend_away=long with memory.{name}={value}: pages"
+    ):
+        settings.MemorySettings(attend_away="long", **{name: value})
+    settings.MemorySettings(attend_away="long")
 
 
 def test_cores_are_numbers_between_commas():

@@ -70,7 +70,7 @@ def test_a_session_larger_than_the_pool_is_attended_away():
     long = {"workload__requests": 1, "workload__prompt_scale": 1e3, "engine__units_max": 4000}
     change = {"workload__prompt_max": 1500, **long}
     whole = imagined.experiment(**change)
-    memory = dataclasses.replace(overrides.arm(whole, "cfs_peer").memory, attend_away=True)
+    memory = dataclasses.replace(overrides.arm(whole, "cfs_peer").memory, attend_away="long")
     one = job(**change)
     one = one._replace(settings=dataclasses.replace(one.settings, memory=memory))
     done = run(one)

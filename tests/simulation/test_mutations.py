@@ -16,6 +16,7 @@ import pytest
 
 from aqua_jax.control import (
     admission,
+    attending,
     claims,
     controller,
     holdings,
@@ -77,7 +78,7 @@ def shedding_ignores_the_last_dispatch(patch: mutants.Patch) -> None:
         original(self, session)
         session.last_dispatch = last
 
-    mutants.wrap(patch, residency.Residency, "settle_shed", settle)
+    mutants.wrap(patch, attending.Attending, "settle", settle)
 
 
 def attended_slots_ignore_the_last_dispatch(patch: mutants.Patch) -> None:

@@ -49,7 +49,7 @@ def the_index_outlives_a_lender(patch: mutants.Patch) -> None:
 def pages_are_named_before_they_are_planned(patch: mutants.Patch) -> None:
     def begin_with(original: Any, self: Any, session: Any, count: Any) -> Any:
         copies = original(self, session, count)
-        if self.sharing.is_on and not session.long:
+        if self.sharing.is_on and not session.sheds:
             holding = self._holdings[session.id]
             keys = self.sharing._keys(session, self.sharing._full(session, session.known))
             for key, page in zip(keys, holding.device, strict=False):

@@ -120,7 +120,11 @@ def test_without_a_floor_that_rises_newcomers_do_starve_the_early() -> None:
 @pytest.mark.parametrize("slots", [40, 400])
 def test_a_long_session_gets_on_under_a_stream_of_newcomers_and_so_do_they(slots: int) -> None:
     overload = Overload(
-        quantum_tokens=16, lanes=3, pool_pages=17, tier_pages=(slots,), attends_away=True
+        quantum_tokens=16,
+        lanes=3,
+        pool_pages=17,
+        tier_pages=(slots,),
+        attend_away=types.AttendAway.LONG,
     )
     long = overload.submit(toy.request([7] * 160, 8))  # 42 pages, in 16 and slots that others want
     fates = overload.run_arrivals(200, seed=5)
@@ -132,7 +136,9 @@ def test_a_long_session_gets_on_under_a_stream_of_newcomers_and_so_do_they(slots
 @pytest.mark.parametrize("unread", [[100], [16] * 8])
 def test_who_never_reads_holds_up_no_long_session_that_came_later(unread: list[int]) -> None:
     bench = benches.Bench(
-        benches.Scenario(pool_pages=17, tier_pages=(30,), attends_away=True, stream_tokens_max=4)
+        benches.Scenario(
+            pool_pages=17, tier_pages=(30,), attend_away=types.AttendAway.LONG, stream_tokens_max=4
+        )
     )
     for prompt_units in unread:
         bench.engine.submit(toy.request([1] * prompt_units, 40))  # nobody reads its stream
@@ -151,7 +157,9 @@ def test_a_long_session_on_a_dead_link_ends_with_its_error_and_lets_the_others_r
     faults: toy.ToyFaults,
 ) -> None:
     bench = benches.Bench(
-        benches.Scenario(pool_pages=17, tier_pages=(30,), attends_away=True, faults=faults)
+        benches.Scenario(
+            pool_pages=17, tier_pages=(30,), attend_away=types.AttendAway.LONG, faults=faults
+        )
     )
     long, short = (bench.engine.submit(toy.request([1] * units, 8)) for units in (100, 20))
     bench.run_until(lambda: long.ended and short.ended, steps_max=200)
@@ -163,10 +171,28 @@ def test_a_long_session_on_a_dead_link_ends_with_its_error_and_lets_the_others_r
     bench.check_all_free()
 
 
+@pytest.mark.parametrize("faults", [toy.ToyFaults(refuse=1.0), toy.ToyFaults(fail=1.0)])
+def test_where_all_shed_a_dead_link_ends_nobody(faults: toy.ToyFaults) -> None:
+    bench = benches.Bench(
+        benches.Scenario(
+            pool_pages=17, tier_pages=(30,), attend_away=types.AttendAway.ALL, faults=faults
+        )
+    )
+    requests = [toy.request([number] * 30, 8) for number in range(4)]  # 10 pages each
+    streams = [bench.engine.submit(request) for request in requests]
+    bench.run_until(lambda: all(stream.ended for stream in streams), steps_max=2_000)
+    for stream, request in zip(streams, requests, strict=True):
+        assert (stream.reason, stream.read()) == ("length", toy.expected_tokens(request))
+    bench.run_until(lambda: bench.engine.idle)
+    bench.check_all_free()
+
+
 def test_a_long_session_waits_out_a_link_that_refuses_for_a_while(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    bench = benches.Bench(benches.Scenario(pool_pages=17, tier_pages=(30,), attends_away=True))
+    bench = benches.Bench(
+        benches.Scenario(pool_pages=17, tier_pages=(30,), attend_away=types.AttendAway.LONG)
+    )
     submit, refused_at = bench.mover.submit, list[float]()
 
     def refuse_at_first(*args: Any) -> Any:

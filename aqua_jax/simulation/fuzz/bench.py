@@ -51,7 +51,7 @@ class Scenario:
     controller: dict[str, int] = dataclasses.field(default_factory=dict)
     stream_tokens_max: int = 65_536
     page_seconds: float = 1e-4
-    attends_away: bool = False
+    attend_away: types.AttendAway = types.AttendAway.OFF
     prefix_reuse: bool = False
     faults: toy.ToyFaults = dataclasses.field(default_factory=toy.ToyFaults)
     fail_at: frozenset[int] = frozenset()
@@ -159,7 +159,7 @@ def make_controller(scenario: Scenario, runner: toy.ToyRunner) -> controller.Con
         tiers,
         pages_needed=runner.pages_needed,
         units_in_page=runner.units_in_page,
-        attends_away=scenario.attends_away,
+        attend_away=scenario.attend_away,
         page_keys=runner.page_keys if scenario.prefix_reuse else None,
     )
     settings = controller.ControllerSettings(

@@ -76,7 +76,9 @@ class Crowd:
         for id, state in list(self._waits_to_abort.items()):
             session = living.get(id)
             if session is not None and session.state is state:
-                counts["abort attended"] += self.bench.controller.memory.attended(session) > 0
+                counts["abort attended"] += (
+                    self.bench.controller.memory.attending.pages(session) > 0
+                )
                 counts[f"abort {state.value}"] += 1
                 counts["abort in flight"] += session.flights > 0
                 counts["abort parked"] += session.parked
@@ -84,7 +86,7 @@ class Crowd:
                 self.bench.engine.abort(id)
                 del self._waits_to_abort[id]
         counts["attended"] += sum(
-            self.bench.controller.memory.attended(session) > 0 for session in living.values()
+            self.bench.controller.memory.attending.pages(session) > 0 for session in living.values()
         )
         if self.scenario.prefix_reuse:
             self._look_at_sharing(living)

@@ -79,8 +79,8 @@ def borrow(scenario: bench.Scenario, rng: draws.Draws) -> bench.Scenario:
 def cut_tiers(scenario: bench.Scenario, count: int) -> bench.Scenario:
     """The same with that many tiers of its own at most; those who no longer fit are refused."""
     tier_pages = scenario.tier_pages[:count]
-    attends_away = scenario.attends_away and bool(tier_pages)
-    return dataclasses.replace(scenario, tier_pages=tier_pages, attends_away=attends_away)
+    attend_away = scenario.attend_away if tier_pages else types.AttendAway.OFF
+    return dataclasses.replace(scenario, tier_pages=tier_pages, attend_away=attend_away)
 
 
 def draw_engine(seed: int, *, page_units: int = 0, clients_most: int = 18) -> bench.Scenario:
@@ -98,15 +98,19 @@ def draw_engine(seed: int, *, page_units: int = 0, clients_most: int = 18) -> be
     tier_pages = rng.one_of(
         [(), (cramped,), (cramped, roomy), (1, roomy), (1, roomy), (roomy, roomy), (1, 2)]
     )
-    attends_away = bool(tier_pages) and long_rng.chance(0.4)
-    if attends_away:
+    attend_away = types.AttendAway.OFF
+    if tier_pages and long_rng.chance(0.4):
+        attend_away = types.AttendAway.LONG
+    attend_rng = draws.Draws(seed, "attend")
+    if tier_pages and attend_rng.chance(0.4):
+        attend_away = types.AttendAway.ALL
         clients = _lengthen(long_rng, clients, pool_pages - 1, sum(tier_pages), page_units)
     return bench.Scenario(
         policy=policy,
         page_units=page_units,
         pool_pages=pool_pages,
         tier_pages=tier_pages,
-        attends_away=attends_away,
+        attend_away=attend_away,
         lanes=rng.between(1, 6),
         chunk_units=rng.one_of([2, 4, 8]),
         steps_max=rng.between(1, 5),
