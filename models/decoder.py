@@ -78,10 +78,29 @@ class CausalDecoder:
         self.linear: Any = jax.tree.map(_linear, variables, is_leaf=_is_variable)
         self._experts = jax.tree.map(_is_experts, blocks, is_leaf=_is_variable)
         self._specs = jax.tree.map(_value, nnx.get_partition_spec(variables), is_leaf=_is_variable)
+        self._params: Any = None
         if params is None:
-            self.params: Any = _draw(make, seed)
+            self._params = _draw(make, seed)
         else:
-            self.params = params(self) if callable(params) else params
+            self._params = params(self) if callable(params) else params
+
+    @property
+    def params(self) -> Any:
+        """The weights. Raises InternalError once they were taken."""
+        if self._params is None:
+            raise errors.InternalError(
+                f"the weights of {self.facts.name!r} were taken by a runner: build the model again"
+            )
+        return self._params
+
+    @params.setter
+    def params(self, params: Any) -> None:
+        self._params = params
+
+    def take_params(self) -> Any:
+        """The weights, of which the model keeps none: they are the caller's alone."""
+        taken, self._params = self.params, None
+        return taken
 
     def specs(self, shards: int) -> Any:
         """PartitionSpecs of `params`. Raises ConfigError when `shards` do not divide the shape."""

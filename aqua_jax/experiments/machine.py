@@ -73,6 +73,7 @@ class Machine:
             space=_POOL_SPACE,
             clock=self.clock,
             mesh=mesh,
+            takes_weights=True,
         )
         self._backing = backing.Backing(
             self.runner.pool, arms, self.path, clock=self.clock, devices=devices

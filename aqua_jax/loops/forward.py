@@ -72,7 +72,11 @@ class CausalModel(Protocol):
 
     @property
     def params(self) -> Any:
-        """A pytree of arrays."""
+        """A pytree of arrays. Raises InternalError once they were taken."""
+        ...
+
+    def take_params(self) -> Any:
+        """The same; from now on the model keeps none of them."""
         ...
 
     def specs(self, shards: int) -> Any:

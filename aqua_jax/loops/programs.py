@@ -91,17 +91,23 @@ class Placed:
 
 
 def place_params(
-    model: forward.CausalModel, mesh: jax.sharding.Mesh, *, packs: bool = False
+    model: forward.CausalModel,
+    mesh: jax.sharding.Mesh,
+    *,
+    packs: bool = False,
+    takes: bool = False,
 ) -> Placed:
     """The model's parameters on the mesh, sharded as the model says.
 
     Those that are there already are not copied. packs: linear weights in panels, each shard's for
-    itself, as the native library takes them; the model keeps its plain ones.
+    itself, as the native library takes them. takes: the model keeps none, so that memory never
+    holds more than all of them and one leaf twice.
     """
     specs = model.specs(mesh.size)
+    plain = model.take_params() if takes else model.params
     if not packs:
-        return Placed(jax.device_put(model.params, _shardings(specs, mesh)), specs)
-    packed_specs = jax.tree.map(_packed_spec, model.linear, specs, model.params)
+        return Placed(jax.device_put(plain, _shardings(specs, mesh)), specs)
+    packed_specs = jax.tree.map(_packed_spec, model.linear, specs, plain)
 
     def place(use: str, spec: PartitionSpec, packed_spec: PartitionSpec, leaf: jax.Array) -> Any:
         placed = jax.device_put(leaf, NamedSharding(mesh, spec))
@@ -109,11 +115,17 @@ def place_params(
             return placed
         pack = packed.pack_transposed if use == linear.TABLE else packed.pack
         local = jax.shard_map(pack, mesh=mesh, in_specs=spec, out_specs=packed_spec)
-        return jax.jit(local)(placed)
+        return jax.block_until_ready(jax.jit(local)(placed))
 
-    params = jax.tree.map(place, model.linear, specs, packed_specs, model.params)
-    huge_pages.advise(jax.tree.leaves(params))
-    return Placed(params, packed_specs)
+    leaves, tree = jax.tree.flatten(plain)
+    uses, plain_specs, panel_specs = (
+        tree.flatten_up_to(one) for one in (model.linear, specs, packed_specs)
+    )
+    del plain
+    leaves.reverse()  # so that each is let go once it has been packed
+    made = [place(*one, leaves.pop()) for one in zip(uses, plain_specs, panel_specs, strict=True)]
+    huge_pages.advise(jax.tree.leaves(made))
+    return Placed(tree.unflatten(made), packed_specs)
 
 
 def empty_state(

@@ -76,7 +76,8 @@ class TextRunner:
     """`engine.protocols.Runner` for one causal model on a mesh of one axis, "tensor".
 
     Used by one thread, the engine's; a thread of its own completes the tickets.
-    mesh: default the first device alone.
+    mesh: default the first device alone. takes_weights: the model keeps none, for where nobody
+    else needs them; else packed ones are beside its own.
 
     Raises ConfigError for limits that cannot be, NativeError when native
     attention is asked for and its library is not there.
@@ -92,6 +93,7 @@ class TextRunner:
         space: int,
         clock: clocks.Clock,
         mesh: jax.sharding.Mesh | None = None,
+        takes_weights: bool = False,
     ) -> None:
         self._mesh = mesh if mesh is not None else tensor_mesh(jax.devices()[:1])
         _check(limits, self._mesh)
@@ -101,8 +103,9 @@ class TextRunner:
         self._sizes = _sizes(limits)
         self._attention = _attention(limits, model.facts, self._mesh)
         self._arenas: dict[int, native_attention.Arena] = {}
-        packs = limits.linear == "native"
-        self._placed = programs.place_params(model, self._mesh, packs=packs)
+        self._placed = programs.place_params(
+            model, self._mesh, packs=limits.linear == "native", takes=takes_weights
+        )
         self.pool = paged.PagedPool(
             space,
             limits.pages,

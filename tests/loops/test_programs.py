@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import gc
 import random
 import re
 from collections.abc import Callable
@@ -12,9 +13,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from aqua_jax.control import errors
 from aqua_jax.loops import programs, steps, text
-from models import shapes
+from models import llama, shapes
 from tests.loops import attention_scene, harness
+from tests.memory import parts
 
 # Not the harness's number of pages, nor its lanes: the shape of the pool, and of what lanes have
 # seen, must be found nowhere else in the program.
@@ -52,6 +55,26 @@ def test_no_program_copies_the_pool_or_what_lanes_have_seen(compiling, kind, sha
 def test_noting_copies_nothing_of_other_lanes():
     mesh = text.tensor_mesh(jax.devices()[:1])
     check_in_place(programs.compile_note(harness.model(), SIZES, mesh), SEEN)
+
+
+@pytest.mark.parametrize("packs", [False, pytest.param(True, marks=parts.needs_native)])
+def test_weights_that_are_taken_are_nowhere_else(packs):
+    mesh = text.tensor_mesh(jax.devices()[:1])
+    kept = programs.place_params(harness.model(), mesh, packs=packs)
+    before = live_bytes()
+    given = llama.causal(shapes.TINY, seed=1)
+    taken = programs.place_params(given, mesh, packs=packs, takes=True)
+    jax.tree.map(np.testing.assert_array_equal, kept.params, taken.params)
+    of_the_taken = sum(leaf.nbytes for leaf in jax.tree.leaves(taken.params))
+    assert live_bytes() - before == of_the_taken
+    with pytest.raises(errors.InternalError, match="'tiny' were taken by a runner: build"):
+        _ = given.params
+
+
+def live_bytes() -> int:
+    """Of all arrays that somebody still holds."""
+    gc.collect()
+    return sum(array.nbytes for array in jax.live_arrays())
 
 
 def check_in_place(program: programs.Program, shape: str) -> None:
