@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,12 +20,15 @@ from models import config_json, safetensors_file
 CONFIG = "config.json"
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+_BASE, _HEAD = "model.", "lm_head."
+_OF_BASE = re.compile(r"(decoder\.)?layers\.\d+\.")
 
 
 class Folder:
     """An opened one. Raises ConfigError with file and expectation for what is not whole.
 
-    tensors: what the headers say, by name, over all files.
+    tensors: what the headers say, by name, over all files. The names are those of a model with a
+    head; where a model without one was saved, as OPT's authors did, they begin with "model." too.
     """
 
     def __init__(self, path: pathlib.Path) -> None:
@@ -41,15 +45,21 @@ class Folder:
                         " expected every tensor once"
                     )
                 self._where[name] = file
-        self.tensors: Mapping[str, safetensors_file.Tensor] = {
-            name: file.tensors[name] for name, file in self._where.items()
-        }
         if INDEX in names:
             self._check_index()
+        base = _BASE if any(_OF_BASE.match(name) for name in self._where) else ""
+        self._saved_as = {
+            name if name.startswith((_BASE, _HEAD)) else f"{base}{name}": name
+            for name in self._where
+        }
+        self.tensors: Mapping[str, safetensors_file.Tensor] = {
+            name: self._where[saved].tensors[saved] for name, saved in self._saved_as.items()
+        }
 
     def view(self, name: str) -> np.ndarray:
         """The tensor's values, read-only, where the file is mapped."""
-        return self._where[name].view(name)
+        saved = self._saved_as[name]
+        return self._where[saved].view(saved)
 
     def forget(self) -> None:
         """Gives back the memory of what has been read; views stay valid and read it again."""

@@ -31,6 +31,22 @@ def test_every_tensor_is_found(tmp_path, shards):
         folder.forget()
 
 
+@pytest.mark.parametrize("shards", [1, 2])
+def test_a_model_that_was_saved_without_its_head_has_the_names_of_one_with_it(tmp_path, shards):
+    names = (
+        "decoder.embed_tokens.weight",
+        "decoder.layers.0.fc1.bias",
+        "decoder.layers.1.fc1.bias",
+    )
+    values = {name: np.full((2,), number, np.float32) for number, name in enumerate(names)}
+    head = {"lm_head.weight": np.zeros(2, np.float32)}
+    path = hf_scene.write(tmp_path / "m", values | head, shards=shards)
+    folder = hf_folder.Folder(path)
+    assert folder.tensors.keys() == {*(f"model.{name}" for name in names), *head}
+    for name, value in values.items():
+        np.testing.assert_array_equal(folder.view(f"model.{name}"), value)
+
+
 def test_folders_without_weights_are_refused(tmp_path):
     expectation = "expected a folder with config.json and model.safetensors, or "
     assert f"{tmp_path / 'none'} is not there: {expectation}" in refusal(tmp_path / "none")
