@@ -138,10 +138,14 @@ struct LinearArithmetic {
   static void Normalise(const Element* x, int64_t in, const LinearNorm& norm, Element* normed) {
     constexpr int64_t kSums = 16;  // whatever the vectors' width
     float squares[kSums] = {};
-    for (int64_t i = 0; i < in; ++i) {
-      const float wide = Wide(x[i]);
-      squares[i % kSums] += wide * wide;
+    int64_t whole = 0;
+    for (; whole + kSums <= in; whole += kSums) {
+      for (int64_t i = 0; i < kSums; ++i) {
+        const float wide = Wide(x[whole + i]);
+        squares[i] += wide * wide;
+      }
     }
+    for (int64_t i = whole; i < in; ++i) squares[i - whole] += Wide(x[i]) * Wide(x[i]);
     float sum = 0;
     for (int64_t i = 0; i < kSums; ++i) sum += squares[i];
     const float inverse = 1.0f / __builtin_sqrtf(sum / static_cast<float>(in) + norm.epsilon);

@@ -11,7 +11,7 @@ namespace {
 constexpr int64_t kProductsMin = 1 << 19;
 // Rows that a product is worth at least: one row costs what its weights take to be read.
 constexpr int64_t kRowsWorth = 8;
-// Steps of a panel that stay in a core's cache while all tiles pass over them.
+// Steps of a panel at most that stay in a core's cache while all tiles pass over them.
 constexpr int64_t kBlockSteps = 256;
 // How far ahead a lone tile fetches.
 constexpr int64_t kAheadBytes = 2048;
@@ -116,7 +116,8 @@ void LinearTask::Compute(int64_t panel, int64_t next, float* sums) const {
 
 // All tiles by one panel, block by block, while the next block or `after` is fetched.
 void LinearTask::Multiply(const std::byte* panel, const std::byte* after, float* sums) const {
-  const int64_t block = tiles_ > 1 ? kBlockSteps : steps_;
+  const int64_t blocks = tiles_ > 1 ? (steps_ + kBlockSteps - 1) / kBlockSteps : 1;
+  const int64_t block = (steps_ + blocks - 1) / blocks;  // alike: each fetches as much as it reads
   for (int64_t step = 0; step < steps_; step += block) {
     const int64_t steps = std::min(block, steps_ - step);
     const std::byte* const from = panel + step * kPanelStepBytes;
