@@ -246,6 +246,7 @@ class Admission:
         need = self._memory.pages_for(session, units) - have
         if need <= slice_.available:
             slice_.available -= max(0, need)
+            slice_.coming += session.lane < 0
         else:
             self._clear(session, need, slice_, now)
 
@@ -288,6 +289,7 @@ class Admission:
                 slice_.copies += self._stage.evict(victim, now)
         slice_.incoming -= max(0, need - max(slice_.available, 0))
         slice_.available = max(0, slice_.available - need)
+        slice_.coming += session.lane < 0
         return True
 
     def _shedding_for(
@@ -295,15 +297,19 @@ class Admission:
     ) -> Iterator[types.Session]:
         """Who sheds so that `waiting` gets on, the last in order first.
 
-        Among sessions that fit everybody does: it stops nobody. Among long ones those that may
-        be displaced, for what they attend away costs them time until they end.
+        Among sessions that fit everybody does, for who gets a lane too: it stops nobody. Among
+        long ones those that may be displaced, for what they attend away costs them time until
+        they end.
         """
-        if self._memory.attending.is_for_all:
+        displaced = (
+            session
+            for session in self._spent_behind(waiting, slice_)
+            if self._policy.may_displace(waiting, session)
+        )
+        if not self._memory.attending.is_for_all:
+            yield from displaced
+        elif waiting.lane >= 0 or self._stage.lanes_free + len([*displaced]) > slice_.coming:
             yield from reversed(self._stage.runnable())
-            return
-        for session in self._spent_behind(waiting, slice_):
-            if self._policy.may_displace(waiting, session):
-                yield session
 
     def _page_victims(
         self, waiting: types.Session, short: int, slice_: slices.Slice

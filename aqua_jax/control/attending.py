@@ -96,7 +96,8 @@ class Attending:
     def _end(self, session: types.Session, holding: holdings.Holding, end: int) -> int:
         """Before which page, at most `end`, all are full and have a slot or could get one."""
         end = min(end, self._planner.full_pages(session, holding))
-        new = [i for i, away in enumerate(holding.away[:end]) if away is None]
+        first = len(holding.attended)  # those have theirs
+        new = [i for i, away in enumerate(holding.away[first:end], first) if away is None]
         if len(new) <= self._claims.slots.free_count:
             return end
         most = self._claims.obtainable(session.id)

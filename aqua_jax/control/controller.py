@@ -155,17 +155,18 @@ class Controller:
         self._admission.walk(slice_, now, displace=True)
         self._shedder.shed(slice_)
         plans = self._shaper.plan(slice_)
-        if slice_.waits and not plans:  # whoever it is that computes cannot run
+        sheds = slice_.shed and slice_.copies  # copies not begun: nobody of them may leave
+        if slice_.waits and not (plans or sheds):  # whoever it is that computes cannot run
             slice_.patient = False
             self._admission.walk(slice_, now, displace=True)
             plans = self._shaper.plan(slice_)
         self._copy_early(slice_)
-        batch = None
+        batch, made_room = None, self.counters.preemptions > preempted
         if plans:
             self._dispatch += 1
             batch = types.Batch(tuple(plans), max(plan.steps for plan in plans))
             self._count_planned(batch)
-        elif not (slice_.copies or self.memory.copies_in_flight or self._flying):
+        elif not (made_room or slice_.copies or self.memory.copies_in_flight or self._flying):
             self._shedder.free_slots(now)
         return Decision(
             batch=batch,

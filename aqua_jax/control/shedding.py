@@ -16,7 +16,8 @@ Progress. One that finds neither a FREE page nor a slot to shed into waits for
 whatever is in flight. When nothing is, the youngest session that has slots
 gives up its state and recomputes, before it one whose client does not read;
 if that is the one that waits, it does, and starts again when no older session
-has the slots. So the oldest whose client reads always gets on.
+has the slots. So the oldest whose client reads always gets on. The same where all
+that have pages are PAUSED, and none finds those that it needs to go on.
 """
 
 from __future__ import annotations
@@ -108,8 +109,13 @@ class Shedder:
                 slice_.copies += self._attending.shed(session, count)
 
     def free_slots(self, now: float) -> None:
-        """Nothing runs and nothing is in flight: if some wait for slots, one gives way."""
+        """Nothing runs and nothing is in flight: if some wait for slots, one gives way.
+
+        Where nobody has a lane they wait PAUSED, each for pages of the others.
+        """
         stuck = [session for session in self._stage.runnable() if session.sheds]
+        if not self._stage.running and self._stage.queue:
+            stuck += self._stage.paused.values()
         if stuck:
             holders = [holder for holder, _ in self._slots_kept()]
             self._stage.give_way(max([*stuck, *holders], key=stage.rank), now)

@@ -59,7 +59,8 @@ class Slice:
     in just now. spent: running sessions whose quantum is used, in order, once
     somebody asked. shed: pages that sessions are to shed, which count as incoming;
     the copies are planned once it is known who stays. dropped: pages that several sessions
-    share: how many of them give them up. patient: who finds that another computes the page that
+    share: how many of them give them up. coming: sessions without a lane that pages are kept for,
+    FREE or on their way. patient: who finds that another computes the page that
     it needs next waits for that; waits: somebody does. copies: to be submitted before it is
     dispatched.
     """
@@ -71,6 +72,7 @@ class Slice:
     spent: list[types.Session] | None = None
     shed: dict[types.Session, int] = dataclasses.field(default_factory=dict)
     dropped: dict[int, int] = dataclasses.field(default_factory=dict)
+    coming: int = 0
     patient: bool = True
     waits: bool = False
     copies: list[copying.Copy] = dataclasses.field(default_factory=list)

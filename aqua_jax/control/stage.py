@@ -78,6 +78,11 @@ class Stage:
         """True when a lane is free."""
         return bool(self._free_lanes)
 
+    @property
+    def lanes_free(self) -> int:
+        """Lanes that nobody holds."""
+        return len(self._free_lanes)
+
     def runnable(self) -> Sequence[types.Session]:
         """RUNNING sessions with a lane, in the policy's order. Later changes make a new list.
 

@@ -9,7 +9,7 @@ import math
 from collections.abc import Collection, Sequence
 from typing import Any
 
-from aqua_jax.control import errors
+from aqua_jax.control import errors, types
 from aqua_jax.control.policies import registry
 
 
@@ -42,6 +42,15 @@ def one_of(name: str, value: str, known: Collection[str]) -> None:
     """The value is a known one; the nearest is named."""
     if value not in known:
         raise errors.ConfigError(f"unknown {name} {value!r}{errors.close_match(value, known)}")
+
+
+def sharing(*, prefix_reuse: bool, attends: types.AttendAway) -> None:
+    """Sessions that are attended away are not to share prefixes too."""
+    if prefix_reuse and attends is types.AttendAway.ALL:
+        raise errors.ConfigError(
+            "memory.attend_away=all with engine.prefix_reuse: sessions that are attended away"
+            " share nothing; set one of them only"
+        )
 
 
 def policy(name: str) -> None:

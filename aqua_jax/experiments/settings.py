@@ -340,11 +340,7 @@ class Experiment:
                     f"{setting} needs words, but a model of random weights has no tokenizer: set"
                     " model.path to a folder that has one"
                 )
-        if self.engine.prefix_reuse and self.memory.attends is types.AttendAway.ALL:
-            raise errors.ConfigError(
-                "memory.attend_away=all with engine.prefix_reuse: sessions that are attended away"
-                " share nothing; set one of them only"
-            )
+        checks.sharing(prefix_reuse=self.engine.prefix_reuse, attends=self.memory.attends)
         for name, tier in self.memory.tiers.items():
             if tier.link and not self.emulate.dilation:
                 raise errors.ConfigError(

@@ -160,6 +160,7 @@ class SimulatedExperiment:
         checks.at_least("config", self, 1, "repeats")
         checks.at_least("config", self, 0, "workers")
         checks.policy(self.policy.name)
+        checks.sharing(prefix_reuse=self.engine.prefix_reuse, attends=self.memory.attends)
         checks.arms(self.arms, self.arm_names, self.arm_settings)
         if self.workload.rate:
             raise errors.ConfigError(

@@ -53,6 +53,37 @@ def test_where_all_shed_and_slots_run_out_sessions_take_turns_as_ever() -> None:
     assert sum(session.preemptions for session in sessions) > 0
 
 
+def shed_for_newcomers(count: int, **fields: Any) -> int:
+    """The most pages that two sessions, whom the pool just holds, shed when newcomers come."""
+    table = desk(
+        attend_away=types.AttendAway.ALL,
+        pool_pages=14,
+        quantum_tokens=1000,
+        prefill_quantum_tokens=1000,
+        steps_contended=1,
+        **fields,
+    )
+    first, second = table.submit(20, 8), table.submit(20, 8)  # 7 pages each
+    table.rounds(2)
+    late = [table.submit(12, 4) for _ in range(count)]
+    most = 0
+    while second.state is not types.State.ENDED:
+        table.decide()
+        leaving = [table.memory.attending.leaving(session) for session in (first, second)]
+        most = max(most, sum(leaving))
+        table.settle()
+    table.finish()
+    assert [len(session.emitted) for session in late] == [4] * count
+    return most
+
+
+@pytest.mark.parametrize("policy", ["fcfs", "cfs"])
+def test_where_all_shed_they_do_for_as_many_as_there_are_lanes(policy: str) -> None:
+    one = shed_for_newcomers(1, policy=policy, lanes=3)
+    assert shed_for_newcomers(6, policy=policy, lanes=3) == one > 0
+    assert shed_for_newcomers(6, policy=policy, lanes=2) == 0
+
+
 def test_one_that_fits_sheds_no_more_when_its_copies_fail_and_fail() -> None:
     table = desk(attend_away=types.AttendAway.ALL)
     sessions = [table.submit(12, 16) for _ in range(3)]

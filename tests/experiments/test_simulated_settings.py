@@ -54,6 +54,10 @@ def test_rates(rates, values, shown):
         ({"engine__lanes": 0}, "engine.lanes is 0; give a number of at least 1"),
         ({"memory__fraction": 0.0}, "memory.fraction is 0.0; give a finite number above 0"),
         ({"device__shards": 0}, "device.shards is 0"),
+        (
+            {"memory__attend_away": "all", "engine__prefix_reuse": True},
+            "attend_away=all with engine.prefix_reuse",
+        ),
     ],
 )
 def test_what_is_wrong_is_one_line(change, message):

@@ -19,6 +19,7 @@ from aqua_jax.control.policies import base, cfs
 from aqua_jax.engine import streams
 from aqua_jax.simulation import toy
 from aqua_jax.simulation.fuzz import bench as benches
+from aqua_jax.simulation.fuzz import harness
 
 FAIR = 8  # sessions_fair: small, so that the bound is soon reached
 LEAD = 4.0  # of newcomers, in virtual time
@@ -185,6 +186,75 @@ def test_where_all_shed_a_dead_link_ends_nobody(faults: toy.ToyFaults) -> None:
         assert (stream.reason, stream.read()) == ("length", toy.expected_tokens(request))
     bench.run_until(lambda: bench.engine.idle)
     bench.check_all_free()
+
+
+@pytest.mark.parametrize("mode", [types.AttendAway.LONG, types.AttendAway.ALL])
+def test_where_all_that_have_pages_are_paused_and_none_can_go_on_one_gives_way(
+    mode: types.AttendAway,
+) -> None:
+    bench = benches.Bench(
+        benches.Scenario(
+            policy=base.PolicySettings(
+                quantum_tokens=2,
+                prefill_quantum_tokens=2,
+                newcomer_quantum_tokens=1,
+                newcomer_lead_tokens=0.0,
+            ),
+            page_units=2,
+            pool_pages=9,
+            tier_pages=(4,),
+            lanes=1,
+            chunk_units=4,
+            controller={"steps_contended": 2, "looks_max": 1, "passes_max": 1},
+            attend_away=mode,
+        )
+    )
+    requests = [toy.request([number] * 10, 9) for number in range(4)]  # 9 pages each, in 12
+    streams = [bench.engine.submit(request) for request in requests]
+    bench.run_until(lambda: all(stream.ended for stream in streams), steps_max=2_000)
+    for stream, request in zip(streams, requests, strict=True):
+        assert (stream.reason, stream.read()) == ("length", toy.expected_tokens(request))
+    bench.run_until(lambda: bench.engine.idle)
+    bench.check_all_free()
+
+
+def test_who_sheds_does_not_leave_before_the_copies_were_begun() -> None:
+    """While requests wait for a page that another computes, whose pages the long one sheds."""
+    alike = [10] * 6
+    came = [  # prompt, steps, tenant, second
+        (alike, 8, "a", 0.0),
+        ([2] * 60, 14, "b", 0.002),
+        *[(alike + [5] * 10, 14, "b", 0.002)] * 2,
+        ([3] * 4, 1, "a", 0.0028),
+        *[([4] * 7, 14, "", 0.004)] * 4,
+    ]
+    clients = tuple(
+        benches.Client(request=toy.request(prompt, steps, tenant=tenant), arrives_at=at)
+        for prompt, steps, tenant, at in came
+    )
+    policy = base.PolicySettings(
+        quantum_tokens=3,
+        prefill_quantum_tokens=4,
+        newcomer_quantum_tokens=1,
+        tenant_weights={"a": 3.0},
+    )
+    for seed in (30, 40, 45, 55):
+        scenario = benches.Scenario(
+            policy=policy,
+            page_units=2,
+            pool_pages=17,
+            tier_pages=(40,),
+            lanes=4,
+            chunk_units=4,
+            steps_max=4,
+            controller={"steps_contended": 1, "chunks_max": 3},
+            page_seconds=1e-5,
+            attend_away=types.AttendAway.LONG,
+            prefix_reuse=True,
+            faults=toy.ToyFaults(seed=seed, fail=0.5, refuse=0.1, delay_factor=10.0),
+            clients=clients,
+        )
+        harness.run(scenario)
 
 
 def test_a_long_session_waits_out_a_link_that_refuses_for_a_while(

@@ -36,7 +36,8 @@ REACHED = {
     "copy_errors": 100,
     **{f"{way} {tier}": 300 for way in ("out", "in") for tier in ("peer", "host")},
     "wasted": 300,
-    "attended": 5000,
+    "attended all": 50_000,
+    "attended long": 5000,
     "abort attended": 3,
     **{f"end long {reason}": 10 for reason in ("stop", "length", "abort", "deadline")},
     # Memory of lenders: as it comes and goes (`homes.py`), and by leases (`leased.py`).

@@ -85,7 +85,7 @@ class Crowd:
                 counts["abort moving"] += bool(self.bench.holding(session).moves)
                 self.bench.engine.abort(id)
                 del self._waits_to_abort[id]
-        counts["attended"] += sum(
+        counts[f"attended {self.scenario.attend_away}"] += sum(
             self.bench.controller.memory.attending.pages(session) > 0 for session in living.values()
         )
         if self.scenario.prefix_reuse:

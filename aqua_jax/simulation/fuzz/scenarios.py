@@ -104,6 +104,7 @@ def draw_engine(seed: int, *, page_units: int = 0, clients_most: int = 18) -> be
     attend_rng = draws.Draws(seed, "attend")
     if tier_pages and attend_rng.chance(0.4):
         attend_away = types.AttendAway.ALL
+    if attend_away.is_on:
         clients = _lengthen(long_rng, clients, pool_pages - 1, sum(tier_pages), page_units)
     return bench.Scenario(
         policy=policy,
