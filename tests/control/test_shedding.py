@@ -53,34 +53,47 @@ def test_where_all_shed_and_slots_run_out_sessions_take_turns_as_ever() -> None:
     assert sum(session.preemptions for session in sessions) > 0
 
 
+def test_where_all_shed_each_has_room_of_its_own_and_who_cannot_shed_for_it_is_helped() -> None:
+    table = desk(
+        policy="fcfs", attend_away=types.AttendAway.ALL, pool_pages=10, chunk_units=32, steps_max=4
+    )
+    old, new = table.submit(20, 30), table.submit(2, 30)
+    table.round()
+    assert table.memory.attending.sheddable(new) == table.memory.held(new) == 1
+    table.decide()
+    leaving = [table.memory.attending.leaving(session) for session in (old, new)]
+    assert leaving == [2, 1]  # each wants 3 pages of those left, and the new one has 1 to shed
+
+
 def shed_for_newcomers(count: int, **fields: Any) -> int:
-    """The most pages that two sessions, whom the pool just holds, shed when newcomers come."""
+    """Pages that two sessions, whom the pool just holds, shed as newcomers come."""
     table = desk(
         attend_away=types.AttendAway.ALL,
         pool_pages=14,
+        chunk_units=16,
+        chunks_max=4,
         quantum_tokens=1000,
         prefill_quantum_tokens=1000,
         steps_contended=1,
         **fields,
     )
-    first, second = table.submit(20, 8), table.submit(20, 8)  # 7 pages each
+    running = [table.submit(20, 8) for _ in range(2)]  # 7 pages each
     table.rounds(2)
-    late = [table.submit(12, 4) for _ in range(count)]
-    most = 0
-    while second.state is not types.State.ENDED:
-        table.decide()
-        leaving = [table.memory.attending.leaving(session) for session in (first, second)]
-        most = max(most, sum(leaving))
-        table.settle()
+    late = [table.submit(12, 4) for _ in range(count)]  # 3 pages each to begin with
+    assert table.memory.device.free_count < 3
+    table.decide()
+    shed = sum(table.memory.attending.leaving(session) for session in running)
+    table.settle()
     table.finish()
     assert [len(session.emitted) for session in late] == [4] * count
-    return most
+    return shed
 
 
 @pytest.mark.parametrize("policy", ["fcfs", "cfs"])
 def test_where_all_shed_they_do_for_as_many_as_there_are_lanes(policy: str) -> None:
     one = shed_for_newcomers(1, policy=policy, lanes=3)
     assert shed_for_newcomers(6, policy=policy, lanes=3) == one > 0
+    assert shed_for_newcomers(6, policy=policy, lanes=4) > one
     assert shed_for_newcomers(6, policy=policy, lanes=2) == 0
 
 
