@@ -297,9 +297,12 @@ def _measure(
     *,
     config: Mapping[str, Any],
 ) -> int:
-    """Runs a benchmark; its report is shown and written. config: its settings."""
+    """Runs a benchmark; its report is shown, and written row by row. config: its settings."""
+    path = workdir / "report.json"
 
-    def say(row: str) -> None:
+    def say(row: str, value: dict[str, Any]) -> None:
+        nonlocal path
+        path = _written(lambda: report.write_json(workdir, value))
         console.print(f"{row}: done", highlight=False, markup=False)
 
     console.print(rich.text.Text(one.title))
@@ -307,7 +310,6 @@ def _measure(
     console.print()
     for table in tables.benchmark(value, console.width):
         console.print(table)
-    path = _written(lambda: report.write_json(workdir, value))
     console.print(f"report: {path}", soft_wrap=True, highlight=False, markup=False)
     return 0
 

@@ -35,13 +35,21 @@ class Benchmark(Protocol):
 
 
 def run(
-    one: Benchmark, *, config: Mapping[str, Any], on_row: Callable[[str], None]
+    one: Benchmark,
+    *,
+    config: Mapping[str, Any],
+    on_row: Callable[[str, dict[str, Any]], None],
 ) -> dict[str, Any]:
-    """The value of `report.json`. on_row: is told the name of every row that is done."""
+    """The value of `report.json`.
+
+    on_row: is told the name of every row that is done, and the value as it is then: what was
+    measured is not lost with what was still to come.
+    """
     rows: dict[str, Mapping[str, Any]] = {}
+    value: dict[str, Any] = {}
     for name, figures in one.rows():
         rows[name] = figures
-        on_row(name)
-    value = report.assemble_benchmark(one.title, rows, config=config, devices=one.devices)
-    report.check(value)
+        value = report.assemble_benchmark(one.title, rows, config=config, devices=one.devices)
+        report.check(value)
+        on_row(name, value)
     return value

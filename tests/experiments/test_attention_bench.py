@@ -23,7 +23,7 @@ def made(**changes) -> attention_bench.AttentionBenchmark:
 @parts.needs_native
 def test_every_row_compares_both_and_decoding_memory_too():
     one = made()
-    value = benchmark.run(one, config=overrides.as_json(one), on_row=lambda row: None)
+    value = benchmark.run(one, config=overrides.as_json(one), on_row=lambda *row: None)
     rows = value["benchmark"]
     assert list(rows) == ["decode 40 x 1", "decode 40 x 3", "prefill 20 + 5", "step 20 x 32"]
     for name, row in rows.items():

@@ -47,10 +47,13 @@ def test_flags_change_its_settings() -> None:
 
 
 def test_its_rows_are_reported_as_they_come() -> None:
-    told: list[str] = []
+    told: dict[str, dict[str, Any]] = {}
     one = Made()
-    value = benchmark.run(one, config=overrides.as_json(one), on_row=told.append)
-    assert told == ["one", "two"]
+    value = benchmark.run(one, config=overrides.as_json(one), on_row=told.__setitem__)
+    assert list(told) == ["one", "two"]
+    assert list(told["one"]["benchmark"]) == ["one"]  # there should the second never come
+    report.check(json.loads(json.dumps(told["one"])))
+    assert told["two"] == value
     assert value["evidence"] == "measured"
     assert value["config"]["lanes"] == 4
     assert list(value["benchmark"]) == ["one", "two"]
@@ -61,18 +64,18 @@ def test_its_rows_are_reported_as_they_come() -> None:
 def test_a_figure_without_a_definition_is_our_bug() -> None:
     one = Made(figure="speed")
     with pytest.raises(errors.InternalError, match=r"benchmark\.one\.speed has no definition"):
-        benchmark.run(one, config={}, on_row=lambda row: None)
+        benchmark.run(one, config={}, on_row=lambda *row: None)
 
 
 def test_the_report_is_complete_and_holds_nothing_else() -> None:
-    value = benchmark.run(Made(), config={}, on_row=lambda row: None)
+    value = benchmark.run(Made(), config={}, on_row=lambda *row: None)
     with pytest.raises(errors.InternalError, match=r"missing \['title'\], unknown \['arms'\]"):
         report.check({k: v for k, v in value.items() if k != "title"} | {"arms": {}})
 
 
 @pytest.mark.parametrize("width", [20, 100])
 def test_the_table_shows_every_figure(width: int) -> None:
-    value = benchmark.run(Made(), config={}, on_row=lambda row: None)
+    value = benchmark.run(Made(), config={}, on_row=lambda *row: None)
     console = rich.console.Console(width=width)
     with console.capture() as shown:
         for table in tables.benchmark(value, width):
@@ -82,7 +85,7 @@ def test_the_table_shows_every_figure(width: int) -> None:
 
 
 def test_the_file_is_written_whole(tmp_path) -> None:
-    value = benchmark.run(Made(), config={}, on_row=lambda row: None)
+    value = benchmark.run(Made(), config={}, on_row=lambda *row: None)
     path = report.write_json(tmp_path / "new", value)
     assert json.loads(path.read_text()) == value
     assert [file.name for file in path.parent.iterdir()] == ["report.json"]

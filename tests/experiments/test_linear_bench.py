@@ -15,7 +15,7 @@ def test_a_row_of_either_dtype():
     one = linear_bench.LinearBenchmark(
         sizes="40x24", rows_of_x="3", working_set_bytes=1 << 14, repeats=1
     )
-    value = benchmark.run(one, config={}, on_row=lambda name: None)
+    value = benchmark.run(one, config={}, on_row=lambda *row: None)
     assert set(value["benchmark"]) == {"3 x 40x24 float32", "3 x 40x24 bfloat16"}
     figures = value["benchmark"]["3 x 40x24 float32"]
     products = 2 * 3 * 40 * 24 / figures["native_seconds"]

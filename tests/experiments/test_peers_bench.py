@@ -58,7 +58,7 @@ def make(tmp_path: pathlib.Path, **changes: object) -> peers_bench.PeersBenchmar
 
 
 def test_everybody_runs_the_same_requests_and_is_compared(tmp_path):
-    value = benchmark.run(make(tmp_path), config={}, on_row=lambda name: None)
+    value = benchmark.run(make(tmp_path), config={}, on_row=lambda *row: None)
     figures = value["benchmark"]["tiny-float32-third"]
     rates = figures["tokens_per_second"]
     own = {f"{name}{arm}" for name in ("exact", "inexact") for arm in ("", "_paged", "_full")}
@@ -79,7 +79,7 @@ def test_everybody_runs_the_same_requests_and_is_compared(tmp_path):
 
 
 def test_with_no_peer_at_all_the_engine_is_measured_alone(tmp_path):
-    value = benchmark.run(make(tmp_path, peers={}), config={}, on_row=lambda name: None)
+    value = benchmark.run(make(tmp_path, peers={}), config={}, on_row=lambda *row: None)
     figures = value["benchmark"]["tiny-float32-third"]
     assert "over_peer" not in figures
     assert figures["of_full_memory"] > 0

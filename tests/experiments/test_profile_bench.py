@@ -61,7 +61,7 @@ def test_from_end_to_end(shared, monkeypatch, tmp_path):
     monkeypatch.setattr(shared, "close", lambda: None)  # others have it after this
     words: list[str] = []
     profiling = profile_bench.Profiling(wanted, say=words.append)
-    value = benchmark.run(profiling, config=overrides.as_json(wanted), on_row=lambda row: None)
+    value = benchmark.run(profiling, config=overrides.as_json(wanted), on_row=lambda *row: None)
     assert words == ["compiling", "pass 1 of 1", "fcfs, seed 0", "cfs_peer, seed 0"]
     rows = value["benchmark"]
     assert list(rows) == [
