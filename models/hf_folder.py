@@ -47,9 +47,10 @@ class Folder:
                 self._where[name] = file
         if INDEX in names:
             self._check_index()
-        base = _BASE if any(_OF_BASE.match(name) for name in self._where) else ""
+        has_base = any(name.startswith(_BASE) for name in self._where)
+        lacks_base = not has_base and any(_OF_BASE.match(name) for name in self._where)
         self._saved_as = {
-            name if name.startswith((_BASE, _HEAD)) else f"{base}{name}": name
+            f"{_BASE}{name}" if lacks_base and not name.startswith(_HEAD) else name: name
             for name in self._where
         }
         self.tensors: Mapping[str, safetensors_file.Tensor] = {

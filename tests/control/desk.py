@@ -203,3 +203,13 @@ class Desk:
             return "stop"
         done = len(session.emitted) + tokens >= session.request.steps_max
         return "length" if done and tokens else ""
+
+
+def short_of_pages(**fields: Any) -> Desk:
+    """A pool of 8 pages of 4 units, 64 slots, prefill of up to 4 pages in a slice."""
+    settings: dict[str, Any] = {
+        "pool_pages": 8,
+        "chunks_max": 2,
+        "attend_away": types.AttendAway.LONG,
+    }
+    return Desk(**(settings | fields))

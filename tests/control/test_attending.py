@@ -2,24 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from aqua_jax.control import types
 from tests.control import desk as desks
 
 MODES = list(types.AttendAway)
-
-
-def desk(**fields: Any) -> desks.Desk:
-    """A pool of 8 pages of 4 units, 64 slots, prefill of up to 4 pages in a slice."""
-    settings: dict[str, Any] = {
-        "pool_pages": 8,
-        "chunks_max": 2,
-        "attend_away": types.AttendAway.LONG,
-    }
-    return desks.Desk(**(settings | fields))
 
 
 @pytest.mark.parametrize("mode", MODES)
@@ -30,7 +18,7 @@ def test_the_mode_says_who_may(mode: types.AttendAway) -> None:
 
 
 def test_as_many_can_be_shed_as_are_full_and_have_slots() -> None:
-    table = desk(attend_away=types.AttendAway.ALL, tiers={"peer": 2}, pool_pages=16)
+    table = desks.short_of_pages(attend_away=types.AttendAway.ALL, tiers={"peer": 2}, pool_pages=16)
     session = table.submit(14, 4)
     assert table.memory.attending.sheddable(session) == 0  # it has no pages yet
     table.run_until(lambda: len(session.emitted) > 0)
@@ -42,7 +30,7 @@ def test_as_many_can_be_shed_as_are_full_and_have_slots() -> None:
 
 
 def test_entries_name_slots_of_the_oldest_pages_and_only_full_ones() -> None:
-    table = desk()
+    table = desks.short_of_pages()
     session = table.submit(60, 30)
     while table.controller.sessions:
         decision = table.decide()
@@ -56,7 +44,7 @@ def test_entries_name_slots_of_the_oldest_pages_and_only_full_ones() -> None:
 
 
 def test_a_page_is_given_up_when_its_copy_and_the_slice_have_completed() -> None:
-    table = desk(chunks_max=1)
+    table = desks.short_of_pages(chunks_max=1)
     session, device = table.submit(80, 1), table.memory.device
     table.decide()
     while not table.memory.attending.leaving(session):
@@ -75,7 +63,7 @@ def test_a_page_is_given_up_when_its_copy_and_the_slice_have_completed() -> None
 
 
 def test_leaving_and_arriving_are_of_what_is_on_the_device() -> None:
-    table = desk()
+    table = desks.short_of_pages()
     session = table.submit(80, 20)
     table.run_until(lambda: len(session.emitted) > 2)
     attended, held = table.memory.attending.pages(session), table.memory.held(session)

@@ -10,18 +10,8 @@ from aqua_jax.control import errors, types
 from tests.control import desk as desks
 
 
-def desk(**fields: Any) -> desks.Desk:
-    """A pool of 8 pages of 4 units, 64 slots, prefill of up to 4 pages in a slice."""
-    settings: dict[str, Any] = {
-        "pool_pages": 8,
-        "chunks_max": 2,
-        "attend_away": types.AttendAway.LONG,
-    }
-    return desks.Desk(**(settings | fields))
-
-
 def test_it_runs_beside_its_own_pages_and_all_is_free_at_the_end() -> None:
-    table = desk()
+    table = desks.short_of_pages()
     session = table.submit(80, 8)
     assert session.sheds
     table.run_until(lambda: len(session.emitted) > 0)
@@ -33,7 +23,7 @@ def test_it_runs_beside_its_own_pages_and_all_is_free_at_the_end() -> None:
 
 
 def test_where_all_shed_those_that_fit_run_together_and_nobody_is_evicted() -> None:
-    table = desk(attend_away=types.AttendAway.ALL, pool_pages=12)
+    table = desks.short_of_pages(attend_away=types.AttendAway.ALL, pool_pages=12)
     sessions = [table.submit(16, 20) for _ in range(4)]  # 36 pages in all
     together = 0
     while table.controller.sessions:
@@ -46,7 +36,7 @@ def test_where_all_shed_those_that_fit_run_together_and_nobody_is_evicted() -> N
 
 
 def test_where_all_shed_and_slots_run_out_sessions_take_turns_as_ever() -> None:
-    table = desk(attend_away=types.AttendAway.ALL, tiers={"peer": 6})
+    table = desks.short_of_pages(attend_away=types.AttendAway.ALL, tiers={"peer": 6})
     sessions = [table.submit(12, 16) for _ in range(6)]
     table.finish()
     assert [len(session.emitted) for session in sessions] == [16] * 6
@@ -54,7 +44,7 @@ def test_where_all_shed_and_slots_run_out_sessions_take_turns_as_ever() -> None:
 
 
 def test_where_all_shed_each_has_room_of_its_own_and_who_cannot_shed_for_it_is_helped() -> None:
-    table = desk(
+    table = desks.short_of_pages(
         policy="fcfs", attend_away=types.AttendAway.ALL, pool_pages=10, chunk_units=32, steps_max=4
     )
     old, new = table.submit(20, 30), table.submit(2, 30)
@@ -67,7 +57,7 @@ def test_where_all_shed_each_has_room_of_its_own_and_who_cannot_shed_for_it_is_h
 
 def shed_for_newcomers(count: int, **fields: Any) -> int:
     """Pages that two sessions, whom the pool just holds, shed as newcomers come."""
-    table = desk(
+    table = desks.short_of_pages(
         attend_away=types.AttendAway.ALL,
         pool_pages=14,
         chunk_units=16,
@@ -98,7 +88,7 @@ def test_where_all_shed_they_do_for_as_many_as_there_are_lanes(policy: str) -> N
 
 
 def test_one_that_fits_sheds_no_more_when_its_copies_fail_and_fail() -> None:
-    table = desk(attend_away=types.AttendAway.ALL)
+    table = desks.short_of_pages(attend_away=types.AttendAway.ALL)
     sessions = [table.submit(12, 16) for _ in range(3)]
     for _ in range(400):
         if not table.controller.sessions:
@@ -112,7 +102,7 @@ def test_one_that_fits_sheds_no_more_when_its_copies_fail_and_fail() -> None:
 
 
 def test_one_that_fits_never_sheds_where_only_long_ones_do() -> None:
-    table = desk(tiers={"peer": 64})
+    table = desks.short_of_pages(tiers={"peer": 64})
     sessions = [table.submit(12, 16) for _ in range(4)]
     while table.controller.sessions:
         table.round()
@@ -121,7 +111,7 @@ def test_one_that_fits_never_sheds_where_only_long_ones_do() -> None:
 
 
 def test_nobody_is_evicted_while_a_long_session_can_shed() -> None:
-    table = desk(pool_pages=12)
+    table = desks.short_of_pages(pool_pages=12)
     long, short = table.submit(100, 8), table.submit(4, 30)
     table.run_until(lambda: len(short.emitted) == 30)
     assert long.preemptions == short.preemptions == 0
@@ -129,7 +119,7 @@ def test_nobody_is_evicted_while_a_long_session_can_shed() -> None:
 
 
 def test_who_waits_and_may_displace_it_gets_pages_and_it_runs_on() -> None:
-    table = desk(prefill_quantum_tokens=4)
+    table = desks.short_of_pages(prefill_quantum_tokens=4)
     long = table.submit(100, 8)
     table.run_until(lambda: table.memory.attending.pages(long) > 0)
     short = table.submit(8, 4)
@@ -140,7 +130,7 @@ def test_who_waits_and_may_displace_it_gets_pages_and_it_runs_on() -> None:
 
 
 def test_a_copy_that_failed_is_made_again() -> None:
-    table = desk()
+    table = desks.short_of_pages()
     session = table.submit(60, 4)
     for round in range(100):
         if not table.controller.sessions:
@@ -154,7 +144,9 @@ def test_a_copy_that_failed_is_made_again() -> None:
 
 
 def test_of_two_that_are_stuck_for_slots_the_younger_gives_way() -> None:
-    table = desk(tiers={"peer": 14}, quantum_tokens=1000, prefill_quantum_tokens=1000)
+    table = desks.short_of_pages(
+        tiers={"peer": 14}, quantum_tokens=1000, prefill_quantum_tokens=1000
+    )
     first, second = table.submit(80, 8), table.submit(80, 8)
     table.finish()
     assert (len(first.emitted), len(second.emitted)) == (8, 8)
@@ -162,7 +154,9 @@ def test_of_two_that_are_stuck_for_slots_the_younger_gives_way() -> None:
 
 
 def test_a_stuck_one_gets_the_slots_of_an_older_one_that_does_not_read() -> None:
-    table = desk(tiers={"peer": 14}, quantum_tokens=1000, prefill_quantum_tokens=1000)
+    table = desks.short_of_pages(
+        tiers={"peer": 14}, quantum_tokens=1000, prefill_quantum_tokens=1000
+    )
     first = table.submit(80, 8)
     table.run_until(lambda: len(first.emitted) > 0)
     table.controller.park(first)
@@ -177,7 +171,7 @@ def test_a_stuck_one_gets_the_slots_of_an_older_one_that_does_not_read() -> None
 def test_the_slots_kept_are_summed_once_for_all_long_ones_that_wait(
     policy: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    table = desk(policy=policy, tiers={"peer": 14}, lanes=1)
+    table = desks.short_of_pages(policy=policy, tiers={"peer": 14}, lanes=1)
     first = table.submit(80, 8)
     table.run_until(lambda: len(first.emitted) > 0)
     waiting = [table.submit(80, 8) for _ in range(20)]
@@ -195,7 +189,9 @@ def test_the_slots_kept_are_summed_once_for_all_long_ones_that_wait(
 
 def test_nobody_is_evicted_for_pages_that_come_with_the_end_of_a_long_one() -> None:
     """Its last step is in flight, pages of it are being shed, and two others grow."""
-    table = desk(pool_pages=12, steps_contended=4, quantum_tokens=1000, prefill_quantum_tokens=1000)
+    table = desks.short_of_pages(
+        pool_pages=12, steps_contended=4, quantum_tokens=1000, prefill_quantum_tokens=1000
+    )
     long, *_ = sessions = [table.submit(40, 13), table.submit(4, 21), table.submit(4, 21)]
     finishing_while_shedding = 0
     for number in range(60):
@@ -214,7 +210,7 @@ def test_nobody_is_evicted_for_pages_that_come_with_the_end_of_a_long_one() -> N
 def test_nobody_sheds_for_one_that_could_not_be_let_in_all_the_same() -> None:
     shed = []
     for too_long in (False, True):
-        table = desk(
+        table = desks.short_of_pages(
             pool_pages=16, tiers={"peer": 8}, chunk_units=16, chunks_max=1, quantum_tokens=8
         )
         table.submit(20, 40)
@@ -230,7 +226,7 @@ def test_nobody_sheds_for_one_that_could_not_be_let_in_all_the_same() -> None:
 
 
 def test_a_request_that_all_memory_cannot_hold_is_refused_with_the_way_out() -> None:
-    controller = desk(tiers={"peer": 2, "host": 3}).controller
+    controller = desks.short_of_pages(tiers={"peer": 2, "host": 3}).controller
     controller.check_fits(desks.make_request(50, 3))  # 13 pages
     with pytest.raises(errors.RequestError) as caught:
         controller.check_fits(desks.make_request(50, 4))
@@ -242,7 +238,7 @@ def test_a_request_that_all_memory_cannot_hold_is_refused_with_the_way_out() -> 
 
 
 def test_a_stall_for_its_own_copies_is_named_as_one() -> None:
-    table = desk(chunks_max=1, tiers={"peer": 64})
+    table = desks.short_of_pages(chunks_max=1, tiers={"peer": 64})
     table.submit(100, 1)
     for _ in range(30):
         if table.decide().batch is None:

@@ -47,6 +47,13 @@ def test_a_model_that_was_saved_without_its_head_has_the_names_of_one_with_it(tm
         np.testing.assert_array_equal(folder.view(f"model.{name}"), value)
 
 
+def test_names_with_and_without_the_base_stay_apart(tmp_path):
+    names = ("layers.0.fc1.bias", "model.layers.0.fc1.bias")
+    values = {name: np.full((2,), number, np.float32) for number, name in enumerate(names)}
+    folder = hf_folder.Folder(hf_scene.write(tmp_path / "m", values))
+    assert folder.tensors.keys() == {*names}
+
+
 def test_folders_without_weights_are_refused(tmp_path):
     expectation = "expected a folder with config.json and model.safetensors, or "
     assert f"{tmp_path / 'none'} is not there: {expectation}" in refusal(tmp_path / "none")
