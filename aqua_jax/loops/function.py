@@ -179,8 +179,9 @@ class FunctionRunner:
         self.pool.close()
 
     def _launch(self, packed: np.ndarray) -> jax.Array:
-        operands = jax.device_put(packed, self._whole)
-        self._last, made = self.pool.run(self._program, self._last, operands)
+        self._last, made = packing.hand(
+            lambda operands: self.pool.run(self._program, self._last, operands), packed, self._whole
+        )
         return made
 
     def _no_last(self) -> jax.Array:

@@ -1,16 +1,20 @@
 """Many small arrays in one int32 vector: one transfer a program instead of ten.
 
-Knows: names, shapes, offsets. Does not know: what the fields mean.
+Knows: names, shapes, offsets, how a vector gets to a program. Does not know: what the fields mean.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import TypeVar
 
 import jax
 import numpy as np
 from jax import lax
+from jax.sharding import Sharding
+
+_T = TypeVar("_T")
 
 
 def int32(*shape: int) -> jax.ShapeDtypeStruct:
@@ -51,3 +55,15 @@ class Packing:
             arrays[name] = lax.bitcast_convert_type(part, field.dtype)
             start = end
         return arrays
+
+
+def hand(call: Callable[[np.ndarray | jax.Array], _T], vector: np.ndarray, whole: Sharding) -> _T:
+    """`call(vector)`, which enqueues a program on the devices of `whole`: its one transfer.
+
+    jax may read the vector until the program has run, so nobody may write to it any more.
+    """
+    if whole.num_devices > 1:
+        return call(jax.device_put(vector, whole))
+    # One device takes it from the host in the call itself, at a tenth of what device_put costs.
+    with jax.transfer_guard_host_to_device("allow"):
+        return call(vector)

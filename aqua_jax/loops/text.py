@@ -272,8 +272,10 @@ class TextRunner:
                     self._usage["note"]["calls"] += 1
 
     def _note(self, packed: np.ndarray) -> None:
-        operands = jax.device_put(packed, self._whole)
-        noted = self._programs["note"].run(self._state.notes, operands)
+        program = self._programs["note"]
+        noted = packing.hand(
+            lambda operands: program.run(self._state.notes, operands), packed, self._whole
+        )
         self._state = self._state._replace(notes=noted)
 
     def _launch_slice(self, batch: types.Batch, flight: _Flight) -> list[_Made]:
@@ -302,9 +304,11 @@ class TextRunner:
 
     def _launch(self, name: str, packed: np.ndarray) -> _Made:
         """Enqueues a program on the pool and the lanes; its outcome and scores."""
-        operands = jax.device_put(packed, self._whole)
-        self._state, outcome, scores = self.pool.run(
-            self._programs[name].run, self._placed.params, self._state, operands
+        program, params = self._programs[name], self._placed.params
+        self._state, outcome, scores = packing.hand(
+            lambda operands: self.pool.run(program.run, params, self._state, operands),
+            packed,
+            self._whole,
         )
         return outcome, scores
 
