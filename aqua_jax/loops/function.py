@@ -147,6 +147,7 @@ class FunctionRunner:
     def dispatch(self, batch: types.Batch) -> tickets.Ticket:
         slices.check_batch(
             batch,
+            slices.page_tables(batch.lanes),
             lanes=self.lanes,
             pages=self.pages,
             page_tokens=self._sizes.page_tokens,

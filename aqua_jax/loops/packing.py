@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import numpy as np
@@ -22,6 +22,12 @@ def int32(*shape: int) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, np.int32)
 
 
+class _Field(NamedTuple):
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    start: int  # in words
+
+
 class Packing:
     """Fields of int32 and float32, one after the other.
 
@@ -29,8 +35,11 @@ class Packing:
     """
 
     def __init__(self, fields: Mapping[str, jax.ShapeDtypeStruct]) -> None:
-        self._fields = dict(fields)
-        self.size = sum(math.prod(field.shape) for field in self._fields.values())
+        self._fields: dict[str, _Field] = {}
+        self.size = 0
+        for name, field in fields.items():
+            self._fields[name] = _Field(tuple(field.shape), np.dtype(field.dtype), self.size)
+            self.size += math.prod(field.shape)
 
     def host(self) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """A fresh vector of zeros and, by name, writable views into it."""
@@ -39,21 +48,18 @@ class Packing:
 
     def views(self, vector: np.ndarray) -> dict[str, np.ndarray]:
         """The fields of a vector on the host, by name."""
-        views, start = {}, 0
-        for name, field in self._fields.items():
-            end = start + math.prod(field.shape)
-            views[name] = vector[start:end].view(field.dtype).reshape(field.shape)
-            start = end
-        return views
+        return {
+            name: np.ndarray(field.shape, field.dtype, vector, vector.itemsize * field.start)
+            for name, field in self._fields.items()
+        }
 
     def unpack(self, vector: jax.Array) -> dict[str, jax.Array]:
         """The fields of a vector on the device, by name. For use inside jit."""
-        arrays, start = {}, 0
+        arrays = {}
         for name, field in self._fields.items():
-            end = start + math.prod(field.shape)
-            part = vector[start:end].reshape(field.shape)
+            end = field.start + math.prod(field.shape)
+            part = vector[field.start : end].reshape(field.shape)
             arrays[name] = lax.bitcast_convert_type(part, field.dtype)
-            start = end
         return arrays
 
 

@@ -5,6 +5,7 @@ Knows: plans, rows, chunks, lanes. Does not know: devices and arrays on them.
 
 from __future__ import annotations
 
+import array
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
@@ -16,8 +17,13 @@ from aqua_jax.loops import lanes, native_attention, packing, prompt, steps
 # By space: where pages may be attended in place.
 Arenas = Mapping[int, native_attention.Arena]
 NO_ARENAS: Arenas = {}
-# By lane: its page table as the programs take it, in int32.
-Tables = Mapping[int, np.ndarray]
+
+
+class Tables(NamedTuple):
+    """The page tables of some plans, one after the other: a few operations see to all of them."""
+
+    entries: np.ndarray  # [pages of all plans] int32
+    ends: list[int]  # by plan, where its own end
 
 
 class Piece(NamedTuple):
@@ -50,12 +56,38 @@ def chunks(plans: Sequence[types.LanePlan], chunk_rows: int) -> Iterator[list[Pi
         yield pieces
 
 
-def page_tables(plans: Sequence[types.LanePlan], arenas: Arenas = NO_ARENAS) -> Tables:
-    """The plans' page tables, made once a slice. Slots of arenas are named as the library does."""
+def page_tables(plans: Sequence[types.LanePlan]) -> Tables:
+    """The plans' page tables, made once a slice. Of a long one, an array, no entry is looked at."""
+    joined, ends = array.array("i"), []
+    for plan in plans:
+        try:
+            joined.extend(plan.pages)
+        except OverflowError:
+            raise errors.InternalError(
+                f"lane {plan.lane}, session {plan.session.id}: a page beyond int32"
+            ) from None
+        ends.append(len(joined))
+    return Tables(np.asarray(joined), ends)
+
+
+def spaces_away(tables: Tables) -> list[int]:
+    """Spaces with pages that are attended in place."""
+    return np.unique(~tables.entries[tables.entries < 0] // types.ENTRY_SLOTS).tolist()
+
+
+def name_away(tables: Tables, arenas: Arenas) -> Tables:
+    """The tables as the programs take them: slots of arenas are named as the library does."""
+    away = np.flatnonzero(tables.entries < 0)
+    if not away.size:
+        return tables
+    # By space, what the library calls its slot 0; from there they count down.
     first_entries = np.zeros(types.ENTRY_SPACES, np.int32)
     for space, arena in arenas.items():
         first_entries[space] = native_attention.arena_entry(arena, 0)
-    return {plan.lane: _page_table(plan, first_entries) for plan in plans}
+    entries = tables.entries.copy()
+    spaces, slots = divmod(~entries[away], types.ENTRY_SLOTS)
+    entries[away] = first_entries[spaces] - slots
+    return tables._replace(entries=entries)
 
 
 def pack_prefill(
@@ -93,13 +125,15 @@ def pack_decode(
     """Operands of the decode program. seats: sets the lanes of the plans that join."""
     vector, views = operands.host()
     _pack_lanes(views, plans, tables, seats=seats)
+    limits = views["step_limits"]
     for plan in plans:
-        views["step_limits"][plan.lane] = plan.steps
+        limits[plan.lane] = plan.steps
     return vector
 
 
 def check_batch(
     batch: types.Batch,
+    tables: Tables,
     *,
     lanes: int,
     pages: int,
@@ -109,8 +143,8 @@ def check_batch(
 ) -> None:
     """Raises InternalError for a batch that would read or write what it must not.
 
-    A program that fails takes the pool with it, so whatever the host can see is
-    seen here, before anything was started.
+    tables: of its plans, in their order. A program that fails takes the pool with it, so whatever
+    the host can see is seen here, before anything was started.
     """
     used = [plan.lane for plan in batch.lanes]
     if not used or len(set(used)) < len(used) or min(used) < 0 or max(used) >= lanes:
@@ -125,9 +159,11 @@ def check_batch(
         )
     if not batch.steps and not batch.prefill_units:
         raise errors.InternalError("a batch with neither prefill rows nor steps: nothing to run")
-    for plan in batch.lanes:
-        table = np.asarray(plan.pages, np.int64)
-        fault = _fault(plan, page_tokens) or _fault_pages(plan, table, pages, page_tokens, arenas)
+    sound = _all_sound(batch.lanes, tables, pages, page_tokens, arenas)
+    for plan, start, end in _shares(batch.lanes, tables):
+        fault = _fault(plan, page_tokens)
+        if not fault and not sound:
+            fault = _fault_pages(plan, tables.entries[start:end], pages, page_tokens, arenas)
         if fault:
             raise errors.InternalError(
                 f"lane {plan.lane}, session {plan.session.id}: {plan.prefill} rows from "
@@ -150,6 +186,29 @@ def _fault(plan: types.LanePlan, page_tokens: int) -> str:
     if units > len(plan.pages) * page_tokens:
         return f"it may write {units} units, which its pages do not hold"
     return ""
+
+
+def _all_sound(
+    plans: Sequence[types.LanePlan], tables: Tables, pages: int, page_tokens: int, arenas: Arenas
+) -> bool:
+    """Whether `_fault_pages` finds nothing in any plan, in a few operations for all."""
+    entries = tables.entries
+    if entries.max(initial=1) >= pages:
+        return False
+    if entries.min(initial=1) > 0:
+        return True
+    is_away = entries < 0
+    before = np.concatenate([[0], np.cumsum(is_away)])  # how many are away before each entry
+    starts, ends = np.array([0, *tables.ends][:-1]), np.array(tables.ends)
+    counts = before[ends] - before[starts]
+    foremost = before[starts + counts] - before[starts] == counts
+    unwritten = counts * page_tokens <= np.array([plan.first for plan in plans])
+    spaces, slots = divmod(~entries[is_away], types.ENTRY_SLOTS)
+    held = np.zeros(types.ENTRY_SPACES, np.int64)
+    for space, arena in arenas.items():
+        held[space] = arena.pages
+    is_held = slots < held[spaces]
+    return bool(entries.all() and foremost.all() and unwritten.all() and is_held.all())
 
 
 def _fault_pages(
@@ -184,23 +243,19 @@ def _fault_pages(
     return ""
 
 
-def _page_table(plan: types.LanePlan, first_entries: np.ndarray) -> np.ndarray:
-    """first_entries: by space, what the library calls its slot 0; from there they count down."""
-    table = np.asarray(plan.pages, np.int32)
-    away = np.flatnonzero(table < 0)
-    if away.size:
-        table = table.copy()
-        spaces, slots = divmod(~table[away], types.ENTRY_SLOTS)
-        table[away] = first_entries[spaces] - slots
-    return table
+def _shares(
+    plans: Sequence[types.LanePlan], tables: Tables
+) -> Iterator[tuple[types.LanePlan, int, int]]:
+    """Each plan, and where its entries begin and end."""
+    return zip(plans, [0, *tables.ends][:-1], tables.ends, strict=True)
 
 
 def _pack_lanes(
     views: dict[str, np.ndarray], plans: Sequence[types.LanePlan], tables: Tables, *, seats: bool
 ) -> None:
-    for plan in plans:
-        table = tables[plan.lane]
-        views["tables"][plan.lane, : table.size] = table
+    entries, by_lane = tables.entries, views["tables"]
+    for plan, start, end in _shares(plans, tables):
+        by_lane[plan.lane, : end - start] = entries[start:end]
         if seats and plan.joins:
             views["joins"][plan.lane] = 1
             lanes.write_seat(views, plan)

@@ -203,9 +203,10 @@ class TextRunner:
             seconds = self._clock.now() - started
             self._usage[name] = {"compiled": 1, "compile_seconds": seconds, "calls": 0}
         self._note(notes.pack_nothing(vocab=model.facts.vocab))
-        nothing = slices.pack_prefill(self._operands("prefill"), (), (), tables={}, seats=False)
+        tables = slices.page_tables(())
+        nothing = slices.pack_prefill(self._operands("prefill"), (), (), tables=tables, seats=False)
         self._launch("prefill", nothing)
-        nothing = slices.pack_decode(self._operands("decode"), (), tables={}, seats=False)
+        nothing = slices.pack_decode(self._operands("decode"), (), tables=tables, seats=False)
         outcome = self._launch("decode", nothing)
         jax.block_until_ready(outcome)
 
@@ -214,26 +215,29 @@ class TextRunner:
         return {name: dict(usage) for name, usage in self._usage.items()}
 
     def dispatch(self, batch: types.Batch) -> tickets.Ticket:
+        tables = slices.page_tables(batch.lanes)
         slices.check_batch(
             batch,
+            tables,
             lanes=self.lanes,
             pages=self.pages,
             page_tokens=self._limits.page_tokens,
             steps_max=self.steps_max,
             arenas=self._arenas,
         )
-        if spaces := _spaces_away(batch):
+        if self._arenas and (spaces := slices.spaces_away(tables)):
             native_attention.check_registered(
                 [self._arenas[space] for space in spaces],
                 self.pool.addresses,
                 platform=self._mesh.devices.flat[0].platform,
             )
+            tables = slices.name_away(tables, self._arenas)
         self.warm_up()
         ticket = tickets.Ticket("slice", started_at=self._clock.now())
         flight = _Flight(batch, [], [], _scored(batch))
         try:
             self._note_newcomers(batch)
-            outcomes = self._launch_slice(batch, flight)
+            outcomes = self._launch_slice(batch, tables, flight)
         except (errors.PoolLostError, jax.errors.JaxRuntimeError) as error:
             # `collect` raises it, as it does what the device reports later.
             ticket.fail(error, at=self._clock.now())
@@ -250,7 +254,7 @@ class TextRunner:
         if flight is None:
             raise errors.InternalError(f"{ticket!r} is no slice in flight of this runner")
         readings = [
-            {**self._programs[name].outcome.views(vector), "scores": scores}
+            {**_by_lane(self._programs[name].outcome.views(vector)), "scores": scores}
             for name, (vector, scores) in zip(flight.programs, ticket.result(), strict=True)
         ]
         return [_outcome(plan, flight, readings) for plan in flight.batch.lanes]
@@ -278,10 +282,11 @@ class TextRunner:
         )
         self._state = self._state._replace(notes=noted)
 
-    def _launch_slice(self, batch: types.Batch, flight: _Flight) -> list[_Made]:
+    def _launch_slice(
+        self, batch: types.Batch, tables: slices.Tables, flight: _Flight
+    ) -> list[_Made]:
         """Enqueues the programs of a slice, telling `flight` what each is; what they make."""
         outcomes: list[_Made] = []
-        tables = slices.page_tables(batch.lanes, self._arenas)
         for pieces in slices.chunks(batch.lanes, self.chunk_units):
             packed = slices.pack_prefill(
                 self._operands("prefill"),
@@ -372,16 +377,6 @@ def _attention(
     return attention.GatherAttention(facts.score_scale, facts.score_softcap)
 
 
-def _spaces_away(batch: types.Batch) -> set[int]:
-    """Spaces with pages that the batch attends in place."""
-    spaces: set[int] = set()
-    for plan in batch.lanes:
-        if plan.pages and plan.pages[0] < 0:  # those that are away come first
-            table = np.asarray(plan.pages, np.int32)
-            spaces.update(np.unique(~table[table < 0] // types.ENTRY_SLOTS).tolist())
-    return spaces
-
-
 def _sizes(limits: TextLimits) -> steps.Sizes:
     block = attention.block_pages(limits.page_tokens)
     is_tiled = limits.exact and limits.linear == "xla"
@@ -414,6 +409,11 @@ def _fetch(outcomes: Sequence[_Made], scored: bool) -> list[tuple[np.ndarray, np
     ]
 
 
+def _by_lane(views: Mapping[str, np.ndarray]) -> dict[str, list[Any]]:
+    """Lists with an entry a lane, so that nothing of numpy is done for each."""
+    return {name: view.T.tolist() for name, view in views.items()}
+
+
 def _outcome(
     plan: types.LanePlan, flight: _Flight, readings: Sequence[Mapping[str, Any]]
 ) -> types.Outcome:
@@ -426,10 +426,10 @@ def _outcome(
         if lane not in emitting:
             continue
         if name == "prefill":
-            tokens.append(int(reading["tokens"][lane]))
+            tokens.append(reading["tokens"][lane])
         else:
-            count = int(reading["counts"][lane])
-            tokens += reading["tokens"][:count, lane].tolist()
+            count = reading["counts"][lane]
+            tokens += reading["tokens"][lane][:count]
         if top is not None:
             scores = reading["scores"]
             words += [scores[lane]] if name == "prefill" else list(scores[:count, lane])
@@ -438,7 +438,7 @@ def _outcome(
     return types.Outcome(
         session=plan.session.id,
         tokens=tokens,
-        finished=lanes.REASONS[int(readings[-1]["finished"][lane])],
+        finished=lanes.REASONS[readings[-1]["finished"][lane]],
         prefill_units=plan.prefill,
         step_units=count,
     )

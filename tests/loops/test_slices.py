@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import array
 import dataclasses
+import random
 import time
 
 import numpy as np
@@ -36,7 +37,10 @@ def plan(lane: int, known: int, **fields: object) -> types.LanePlan:
 def check(*plans: types.LanePlan, steps: int | None = None) -> None:
     most = max((each.steps for each in plans), default=0)
     batch = types.Batch(plans, most if steps is None else steps)
-    slices.check_batch(batch, lanes=4, pages=20, page_tokens=4, steps_max=8, arenas=ARENAS)
+    slices.check_batch(
+        batch, slices.page_tables(plans), lanes=4, pages=20, page_tokens=4, steps_max=8,
+        arenas=ARENAS,
+    )  # fmt: skip
 
 
 def test_rows_are_packed_densely():
@@ -89,7 +93,7 @@ def test_pages_in_arenas_are_named_as_the_library_does():
     one = plan(1, 15, first=14, steps=2, pages=pages)
     check(one)
     operands = steps.decode_operands(SIZES)
-    tables = slices.page_tables([one], ARENAS)
+    tables = slices.name_away(slices.page_tables([one]), ARENAS)
     views = operands.views(slices.pack_decode(operands, [one], tables=tables, seats=True))
     assert views["tables"][1, :4].tolist() == [~(9 << 24 | 2), ~(9 << 24), 4, 5]
     assert one.pages == pages  # the plan keeps the control plane's names
@@ -110,20 +114,20 @@ def test_a_long_table_is_checked_and_packed_in_a_fraction_of_a_millisecond():
 
     def once() -> float:
         started = time.perf_counter()
+        tables = slices.page_tables([whole])
         slices.check_batch(
-            types.Batch((whole,), 4), lanes=4, pages=2000, page_tokens=4, steps_max=8,
+            types.Batch((whole,), 4), tables, lanes=4, pages=2000, page_tokens=4, steps_max=8,
             arenas=arenas,
         )  # fmt: skip
-        tables = slices.page_tables([whole], arenas)
+        tables = slices.name_away(tables, arenas)
         for _ in range(2):
             slices.pack_decode(operands, [whole], tables=tables, seats=False)
         return time.perf_counter() - started
 
     # Some 0.3 ms; a loop over the entries took 15.
     assert min(once() for _ in range(10)) < 0.003
-    packed = slices.pack_decode(
-        operands, [whole], tables=slices.page_tables([whole], arenas), seats=False
-    )
+    tables = slices.name_away(slices.page_tables([whole]), arenas)
+    packed = slices.pack_decode(operands, [whole], tables=tables, seats=False)
     named = operands.views(packed)["tables"][1]
     assert named[[0, 3999, 4000, 7199, 7200]].tolist() == [
         ~(9 << 24), ~(9 << 24 | 3999), ~(10 << 24 | 4000), ~(10 << 24 | 7199), 1,
@@ -158,6 +162,43 @@ def test_a_long_table_is_checked_and_packed_in_a_fraction_of_a_millisecond():
 def test_batches_that_must_not_start(plans, message):
     with pytest.raises(errors.InternalError, match=message):
         check(*plans)
+
+
+def test_a_page_beyond_int32_is_refused():
+    with pytest.raises(errors.InternalError, match="lane 2, session 2: a page beyond int32"):
+        check(plan(2, 5, prefill=5, pages=[1, 1 << 31]))
+
+
+def test_what_is_wrong_with_one_plan_of_many_is_found_and_named():
+    """The pass over all tables sees what a look at each plan alone sees, empty tables too."""
+    rng = random.Random(0)
+    seen = set()
+    for _ in range(2000):
+        plans = []
+        for lane in range(4):
+            shed = rng.randrange(4)
+            pages = [away(rng.randrange(3)) for _ in range(shed)]
+            pages += [rng.randrange(1, 20) for _ in range(rng.randrange(6 - shed))]
+            if pages and rng.random() < 0.2:
+                wrong = (0, 20, 5, away(0), away(3), away(0, space=6))
+                pages[rng.randrange(len(pages))] = rng.choice(wrong)
+            first = 4 * shed - (rng.random() < 0.1 and shed > 0)
+            first = min(first, max(4 * len(pages) - 1, 0))
+            plans.append(plan(lane, first + 1, first=first, steps=len(pages) > 0, pages=pages))
+        said = [refusal(each) for each in plans]
+        found = refusal(*plans)
+        assert found == next((one for one in said if one), "")
+        seen.add(found.partition("pages: ")[2][:12])
+    assert len(seen) >= 6, seen
+
+
+def refusal(*plans: types.LanePlan) -> str:
+    """Of batches that have steps, what is wrong with a plan."""
+    try:
+        check(*plans)
+    except errors.InternalError as error:
+        return "" if "nothing to run" in str(error) else str(error)
+    return ""
 
 
 def test_steps_are_those_of_the_plans():
