@@ -21,6 +21,7 @@ from aqua_jax.control import queue as queues
 from aqua_jax.control import shedding, slices, stage, types
 
 _REUSE_WAITS_MAX = 64  # decisions that one waits for pages that others compute
+_SHED_WAITS_MAX = 8  # decisions that one waits for pages that others shed, before it displaces
 
 
 class Admission:
@@ -181,7 +182,7 @@ class Admission:
         sharing = self._memory.sharing
         if not sharing.is_on or session.state is not types.State.WAITING or session.sheds:
             return False
-        if not slice_.patient or session.reuse_waits >= _REUSE_WAITS_MAX:
+        if not slice_.patient or session.waits >= _REUSE_WAITS_MAX:
             return False
         key = sharing.next_key(session, sharing.match(session).units)
         if key is None:
@@ -189,7 +190,7 @@ class Admission:
         computing = (s for s in self._stage.running.values() if s.prefill_left and not s.sheds)
         if not any(sharing.next_key(s, s.planned_cached) == key for s in computing):
             return False
-        session.reuse_waits += 1
+        session.waits += 1
         slice_.waits = True
         return True
 
@@ -279,7 +280,7 @@ class Admission:
         asked_before = dict(slice_.shed), slice_.incoming
         if short > 0 and self._memory.attending.is_on:
             short -= self._shedder.ask(self._shedding_for(session, slice_), short, slice_)
-        if short > 0:
+        if short > 0 and not self._waits_for_shed(session, slice_):
             victims = self._page_victims(session, short, slice_)
             if not victims:
                 slice_.shed, slice_.incoming = asked_before  # nobody sheds for nothing
@@ -290,6 +291,19 @@ class Admission:
         slice_.incoming -= max(0, need - max(slice_.available, 0))
         slice_.available = max(0, slice_.available - need)
         slice_.coming += session.lane < 0
+        return True
+
+    def _waits_for_shed(self, session: types.Session, slice_: slices.Slice) -> bool:
+        """True when pages are being shed, if not enough of them yet: so nobody is evicted for it.
+
+        What is missing turns full in the slices to come. Where it is not shed in a while, because
+        those who run want it all, it waits no more.
+        """
+        if not self._memory.attending.is_for_all or session.waits >= _SHED_WAITS_MAX:
+            return False
+        if not (self._shedder.leaving or any(slice_.shed.values())):
+            return False
+        session.waits += 1
         return True
 
     def _shedding_for(

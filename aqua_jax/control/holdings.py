@@ -44,7 +44,7 @@ class Holding:
     outs, ins: tickets of copies in flight. moves: of a page under way to another slot, by its
     number, the copy there. left: slots that attended pages have left and slices may still read.
     waits: targets of others' copies in flight that it shares. indexed: its first pages that
-    the prefix index was told of.
+    the prefix index was told of. full: its first pages that were found full.
     """
 
     device: list[int] = dataclasses.field(default_factory=list)
@@ -57,6 +57,7 @@ class Holding:
     left: list[spare.Away] = dataclasses.field(default_factory=list)
     waits: set[types.Place] = dataclasses.field(default_factory=set)
     indexed: int = 0
+    full: int = 0
 
     @property
     def is_copying(self) -> bool:

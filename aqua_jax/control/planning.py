@@ -11,7 +11,6 @@ change on every step work too.
 
 from __future__ import annotations
 
-import bisect
 from collections.abc import Callable, Sequence
 
 from aqua_jax.control import copying, holdings, pages, spare, types
@@ -38,14 +37,19 @@ class Planner:
         return dirty
 
     def full_pages(self, session: types.Session, holding: holdings.Holding) -> int:
-        """Pages at the start that nothing more is written to, once all dispatches completed."""
+        """Pages at the start that nothing more is written to, once all dispatches completed.
+
+        Full pages stay full, so they are counted on from those found last time.
+        """
         request, units = session.request, session.planned_cached
-
-        def grows(index: int) -> bool:
-            now = self._units_in_page(request, index, units)
-            return now < self._units_in_page(request, index, session.units_end)
-
-        return bisect.bisect_left(range(len(holding.away)), True, key=grows)
+        full, pages_there = holding.full, len(holding.away)
+        while full < pages_there:
+            now = self._units_in_page(request, full, units)
+            if now < self._units_in_page(request, full, session.units_end):
+                break
+            full += 1
+        holding.full = full
+        return full
 
     def is_full(self, session: types.Session, index: int) -> bool:
         """True when the page holds something that more units would not change."""

@@ -93,7 +93,7 @@ class Shaper:
 
     def growth_of_all(self, running: Sequence[types.Session]) -> int:
         """Pages that they will want together for this slice and the next."""
-        steps = 2 * self._settings.steps_contended
+        steps = 2 * self._few_steps
         # Most have the room; the others are asked one by one.
         return sum([self.growth(s) for s in running if s.planned_known + steps > s.room])
 
@@ -134,7 +134,19 @@ class Shaper:
         known, cached = session.planned_known, session.planned_cached
         if known - cached > 1:  # to prefill
             return min(known, cached + 2 * self._settings.chunk_units)
-        return min(session.units_end - 1, cached + 2 * self._settings.steps_contended)
+        return min(session.units_end - 1, cached + 2 * self._few_steps)
+
+    @property
+    def _few_steps(self) -> int:
+        """Steps of a slice while somebody waits; half as many where it is pages that are short.
+
+        Pages that are shed are FREE two slices later: short slices bring those who wait
+        for them sooner, and steps that they do not share yet cost the device nearly as much.
+        """
+        few, short = self._settings.steps_contended, self._memory.attending.is_for_all
+        if short and self._stage.has_lane and self._stage.queue:
+            return max(1, few // 2)
+        return few
 
     def plan(self, slice_: Slice) -> list[types.LanePlan]:
         """One plan for each RUNNING session that can do something with the pages there are.
@@ -168,22 +180,24 @@ class Shaper:
         settings = self._settings
         steps = settings.steps_max
         if rows or self._stage.queue:
-            steps = min(steps, settings.steps_contended)
+            steps = min(steps, self._few_steps)
         if 2 * rows >= settings.rows_max:
             steps = max(1, steps // 2)
         return steps
 
     def _steps_for_all(self, steps: int) -> int:
         """The slice's steps; few when there are not pages for many: or the first takes them all."""
-        few, memory = self._settings.steps_contended, self._memory
-        if steps <= few:
-            return steps
-        lacking = 0
-        for session in self._stage.runnable():
-            units = session.planned_cached + min(steps, session.steps_left)
-            if units > session.room:
-                lacking += memory.pages_for(session, units) - memory.covered(session)
-        return steps if lacking <= memory.device.free_count else few
+        few, memory = self._few_steps, self._memory
+        while steps > few:
+            lacking = 0
+            for session in self._stage.runnable():
+                units = session.planned_cached + min(steps, session.steps_left)
+                if units > session.room:
+                    lacking += memory.pages_for(session, units) - memory.covered(session)
+            if lacking <= memory.device.free_count:
+                break
+            steps = max(few, steps // 2)
+        return steps
 
     def _share_rows(self, slice_: Slice) -> dict[int, int]:
         rows: dict[int, int] = {}

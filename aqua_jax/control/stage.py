@@ -134,7 +134,7 @@ class Stage:
         session.lane = heapq.heappop(self._free_lanes)
         self.running[session.lane] = session
         session.joins = True
-        session.served, session.passed_over = 0.0, 0
+        session.served, session.passed_over, session.waits = 0.0, 0, 0
         session.vtime_at_join = session.vtime
         session.known_at_join = session.planned_known
         if session.state is types.State.AWAY:
@@ -261,7 +261,6 @@ class Stage:
         if self.memory.sharing.is_on:
             self.counters.prefix_query_tokens += session.known
             self.counters.prefix_hit_tokens += session.cached
-            session.reuse_waits = 0
             if session.cached:
                 self.log.add(now, "reuse", session.id, session.cached)
         return copies

@@ -181,7 +181,7 @@ class Crowd:
         for session in living.values():
             holding = self.bench.holding(session)
             counts[f"waits {session.state.value}"] += bool(holding.waits)
-            counts["waits for a page"] += session.reuse_waits > 0
+            counts["waits for a page"] += session.waits > 0
             pages = [(memory.device, page) for page in holding.device]
             pages += [(away.tier.slots, away.slot) for away in holding.aways()]
             for pool, page in pages:
