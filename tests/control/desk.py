@@ -150,6 +150,20 @@ class Desk:
         self.observe()
         return self.ran[-1]
 
+    def overlap(self, *, lands: bool = True) -> None:
+        """One decision while the slice before it is in flight, as an engine makes it.
+
+        lands: copies complete one decision later; else never.
+        """
+        begun = list(self.copies)
+        dispatched = self.decide().batch is not None
+        while len(self._flights) > dispatched:
+            self.observe()
+        for ticket in begun if lands else ():
+            del self.copies[ticket]
+            self.controller.copied(types.Completion(ticket, 0, 0.0), 0.0)
+        self.check()
+
     def rounds(self, count: int) -> list[list[int]]:
         """So many rounds."""
         return [self.round() for _ in range(count)]

@@ -87,6 +87,53 @@ def test_where_all_shed_they_do_for_as_many_as_there_are_lanes(policy: str) -> N
     assert shed_for_newcomers(6, policy=policy, lanes=2) == 0
 
 
+def crowd(**fields: Any) -> tuple[desks.Desk, list[types.Session]]:
+    """Eight at once, of five pages at first and nine in the end, on 14 pages."""
+    settings = {"pool_pages": 14, "lanes": 8, "chunk_units": 16, "chunks_max": 4} | fields
+    table = desks.short_of_pages(
+        attend_away=types.AttendAway.ALL, quantum_tokens=16, newcomer_quantum_tokens=4, **settings
+    )
+    return table, [table.submit(17 + i, 16) for i in range(8)]
+
+
+def test_where_all_shed_newcomers_wait_for_pages_that_are_being_shed() -> None:
+    table, sessions = crowd()
+    for _ in range(100):
+        table.overlap()
+    assert [len(session.emitted) for session in sessions] == [16] * 8
+    assert sum(session.preemptions for session in sessions) == 0
+
+
+def test_where_all_shed_newcomers_do_not_wait_while_the_others_use_all_that_is_shed() -> None:
+    table = desks.short_of_pages(
+        attend_away=types.AttendAway.ALL,
+        tiers={"peer": 4000},
+        lanes=9,
+        quantum_tokens=16,
+        newcomer_quantum_tokens=4,
+        steps_contended=1,
+    )
+    for _ in range(8):
+        table.submit(9, 600)  # as many as there are pages: each sheds one as it fills the next
+    for _ in range(20):
+        table.overlap()
+    newcomer = table.submit(9, 30)
+    for _ in range(20):
+        table.overlap()
+    assert newcomer.emitted
+
+
+def test_where_all_shed_slices_are_short_while_pages_are() -> None:
+    table, sessions = crowd(steps_contended=4, chunks_max=8)
+    steps: set[int] = set()
+    while table.controller.sessions:
+        decision = table.decide()
+        table.settle()
+        if decision.batch and any(session.state is types.State.WAITING for session in sessions):
+            steps.add(decision.batch.steps)
+    assert max(steps) == 2
+
+
 def test_one_that_fits_sheds_no_more_when_its_copies_fail_and_fail() -> None:
     table = desks.short_of_pages(attend_away=types.AttendAway.ALL)
     sessions = [table.submit(12, 16) for _ in range(3)]
