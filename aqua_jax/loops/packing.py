@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import NamedTuple, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import lax
 from jax.sharding import Sharding
@@ -61,6 +62,11 @@ class Packing:
             part = vector[field.start : end].reshape(field.shape)
             arrays[name] = lax.bitcast_convert_type(part, field.dtype)
         return arrays
+
+    def pack(self, arrays: Mapping[str, jax.Array]) -> jax.Array:
+        """The vector of all fields on the device. For use inside jit."""
+        parts = [lax.bitcast_convert_type(arrays[name], np.int32) for name in self._fields]
+        return jnp.concatenate([part.reshape(-1) for part in parts])
 
 
 def hand(call: Callable[[np.ndarray | jax.Array], _T], vector: np.ndarray, whole: Sharding) -> _T:

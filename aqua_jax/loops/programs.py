@@ -12,23 +12,34 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 from jax.sharding import NamedSharding, PartitionSpec
 
-from aqua_jax.loops import attention, forward, linear, notes, packed, packing, steps
+from aqua_jax.loops import attention, forward, lanes, linear, notes, packed, packing, steps
 from aqua_jax.memory import huge_pages
 
 POOL_SPEC = PartitionSpec(None, None, None, None, forward.TENSOR_AXIS, None)
 _WHOLE = PartitionSpec()
 
 
+class Held(NamedTuple):
+    """A `steps.State` between programs, to all of which it is donated.
+
+    What a lane carries is one array here: each that a program takes and returns costs the host.
+    """
+
+    lanes: jax.Array  # `lanes.Lanes`, packed
+    notes: notes.Notes
+
+
 @dataclasses.dataclass(frozen=True, slots=True, kw_only=True)
 class Program:
-    """A compiled program: `run(pool, params, state, packed) -> (pool, state, outcome, scores)`.
+    """A compiled program: `run(pool, leaves, held, packed) -> (pool, held, outcome, scores)`.
 
-    That of `compile_note` is `run(notes, packed) -> notes` and has no outcome.
+    leaves: of the `Placed` that it was compiled for. That of `compile_note` is
+    `run(notes, packed) -> notes` and has no outcome.
     """
 
     name: str
@@ -86,8 +97,19 @@ def pool_shape(model: forward.CausalModel, sizes: steps.Sizes) -> tuple[int, ...
 class Placed:
     """A model's parameters on a mesh. specs: a tree of which `params` has the leaves or more."""
 
-    params: Any
+    leaves: tuple[jax.Array, ...]  # as programs take them, which then need not look for them
+    tree: jax.tree_util.PyTreeDef
     specs: Any
+
+    @classmethod
+    def of(cls, params: Any, specs: Any) -> Placed:
+        """Of parameters that are on the mesh."""
+        leaves, tree = jax.tree.flatten(params)
+        return cls(tuple(leaves), tree, specs)
+
+    @property
+    def params(self) -> Any:
+        return self.tree.unflatten(self.leaves)
 
 
 def place_params(
@@ -106,7 +128,7 @@ def place_params(
     specs = model.specs(mesh.size)
     plain = model.take_params() if takes else model.params
     if not packs:
-        return Placed(jax.device_put(plain, _shardings(specs, mesh)), specs)
+        return Placed.of(jax.device_put(plain, _shardings(specs, mesh)), specs)
     packed_specs = jax.tree.map(_packed_spec, model.linear, specs, plain)
 
     def place(use: str, spec: PartitionSpec, packed_spec: PartitionSpec, leaf: jax.Array) -> Any:
@@ -125,15 +147,13 @@ def place_params(
     leaves.reverse()  # so that each is let go once it has been packed
     made = [place(*one, leaves.pop()) for one in zip(uses, plain_specs, panel_specs, strict=True)]
     huge_pages.advise(jax.tree.leaves(made))
-    return Placed(tree.unflatten(made), packed_specs)
+    return Placed.of(tree.unflatten(made), packed_specs)
 
 
-def empty_state(
-    model: forward.CausalModel, sizes: steps.Sizes, mesh: jax.sharding.Mesh
-) -> steps.State:
+def empty_state(model: forward.CausalModel, sizes: steps.Sizes, mesh: jax.sharding.Mesh) -> Held:
     """Lanes of nobody."""
-    state = steps.empty_state(sizes.lanes, model.facts.vocab)
-    return jax.device_put(state, NamedSharding(mesh, _WHOLE))
+    make = jax.jit(functools.partial(_hold, sizes), out_shardings=NamedSharding(mesh, _WHOLE))
+    return make(steps.empty_state(sizes.lanes, model.facts.vocab))
 
 
 def _compile(
@@ -152,18 +172,36 @@ def _compile(
     sharded = jax.shard_map(
         body, mesh=mesh, in_specs=in_specs, out_specs=out_specs, check_vma=False
     )
+    tree = placed.tree
+
+    def program(
+        pool: jax.Array, leaves: tuple[jax.Array, ...], held: Held, packed: jax.Array
+    ) -> tuple[jax.Array, Held, jax.Array, jax.Array]:
+        state = steps.State(lanes.Lanes(**_lanes(sizes).unpack(held.lanes)), held.notes)
+        pool, state, *made = sharded(pool, tree.unflatten(leaves), state, packed)
+        return pool, _hold(sizes, state), *made
+
+    whole, pool = NamedSharding(mesh, _WHOLE), NamedSharding(mesh, POOL_SPEC)
     jitted = jax.jit(
-        sharded,
+        program,
         donate_argnums=(0, 2),
-        in_shardings=_shardings(in_specs, mesh),
-        out_shardings=_shardings(out_specs, mesh),
+        in_shardings=(pool, tuple(leaf.sharding for leaf in placed.leaves), whole, whole),
+        out_shardings=(pool, whole, whole, whole),
     )
     return jitted.lower(
         jax.ShapeDtypeStruct(pool_shape(model, sizes), model.facts.dtype),
-        jax.tree.map(_shape, placed.params),
-        jax.eval_shape(lambda: steps.empty_state(sizes.lanes, model.facts.vocab)),
+        tuple(map(_shape, placed.leaves)),
+        jax.eval_shape(lambda: _hold(sizes, steps.empty_state(sizes.lanes, model.facts.vocab))),
         packing.int32(operands.size),
     ).compile()
+
+
+def _lanes(sizes: steps.Sizes) -> packing.Packing:
+    return packing.Packing(lanes.shapes(sizes.lanes)._asdict())
+
+
+def _hold(sizes: steps.Sizes, state: steps.State) -> Held:
+    return Held(_lanes(sizes).pack(state.lanes._asdict()), state.notes)
 
 
 def _packed_spec(use: str, spec: PartitionSpec, leaf: jax.Array) -> PartitionSpec:

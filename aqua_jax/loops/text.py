@@ -113,7 +113,7 @@ class TextRunner:
             model.facts.dtype,
             sharding=NamedSharding(self._mesh, programs.POOL_SPEC),
         )
-        self._state = programs.empty_state(model, self._sizes, self._mesh)
+        self._held = programs.empty_state(model, self._sizes, self._mesh)
         self._whole = NamedSharding(self._mesh, PartitionSpec())
         self._programs: dict[str, programs.Program] = {}
         self._usage: dict[str, dict[str, float]] = {}
@@ -261,7 +261,7 @@ class TextRunner:
 
     def rebuild(self) -> None:
         self.pool.rebuild()
-        self._state = programs.empty_state(self._model, self._sizes, self._mesh)
+        self._held = programs.empty_state(self._model, self._sizes, self._mesh)
 
     def close(self) -> None:
         self._watcher.close()
@@ -278,9 +278,9 @@ class TextRunner:
     def _note(self, packed: np.ndarray) -> None:
         program = self._programs["note"]
         noted = packing.hand(
-            lambda operands: program.run(self._state.notes, operands), packed, self._whole
+            lambda operands: program.run(self._held.notes, operands), packed, self._whole
         )
-        self._state = self._state._replace(notes=noted)
+        self._held = self._held._replace(notes=noted)
 
     def _launch_slice(
         self, batch: types.Batch, tables: slices.Tables, flight: _Flight
@@ -309,9 +309,9 @@ class TextRunner:
 
     def _launch(self, name: str, packed: np.ndarray) -> _Made:
         """Enqueues a program on the pool and the lanes; its outcome and scores."""
-        program, params = self._programs[name], self._placed.params
-        self._state, outcome, scores = packing.hand(
-            lambda operands: self.pool.run(program.run, params, self._state, operands),
+        program, weights = self._programs[name], self._placed.leaves
+        self._held, outcome, scores = packing.hand(
+            lambda operands: self.pool.run(program.run, weights, self._held, operands),
             packed,
             self._whole,
         )

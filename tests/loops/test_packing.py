@@ -27,6 +27,7 @@ def test_the_device_reads_what_the_host_wrote():
     for name, view in views.items():
         assert fields[name].dtype == view.dtype
         np.testing.assert_array_equal(fields[name], view)
+    np.testing.assert_array_equal(jax.jit(PACKING.pack)(fields), vector)
 
 
 def test_the_host_reads_what_the_device_wrote():

@@ -101,9 +101,11 @@ def test_other_operands_are_refused_not_recompiled():
     program = compiled(programs.compile_decode, 1)
     pool = jnp.zeros(programs.pool_shape(harness.model(), SIZES))
     packed = np.zeros(program.operands.size + 1, np.int32)
-    state = steps.empty_state(SIZES.lanes, harness.model().facts.vocab)
+    mesh = text.tensor_mesh(jax.devices()[:1])
+    held = programs.empty_state(harness.model(), SIZES, mesh)
+    leaves = tuple(jax.tree.leaves(harness.model().params))
     with pytest.raises(TypeError, match="differ from the types for which"):
-        program.run(pool, harness.model().params, state, packed)
+        program.run(pool, leaves, held, packed)
 
 
 def test_nothing_compiles_or_moves_after_warm_up():
