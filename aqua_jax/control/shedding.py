@@ -10,7 +10,8 @@ before anybody is evicted: first for its own growth, one slice ahead and more,
 since a page is FREE again only when its copy and the slice in flight have
 completed; then for the growth of others; then for those who wait and may
 displace it. Where sessions shed that would fit, these need no leave to displace,
-and those with nothing of their own to shed have the last in order shed for them.
+and those with nothing of their own to shed have the last in order shed for them;
+who waits then has nobody evicted while pages are being shed, for some decisions.
 
 Progress. One that finds neither a FREE page nor a slot to shed into waits for
 whatever is in flight. When nothing is, the youngest session that has slots

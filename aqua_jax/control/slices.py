@@ -138,15 +138,15 @@ class Shaper:
 
     @property
     def _few_steps(self) -> int:
-        """Steps of a slice while somebody waits; half as many where it is pages that are short.
+        """Steps of a slice while somebody waits; one where sessions shed and pages are short.
 
-        Pages that are shed are FREE two slices later: short slices bring those who wait
-        for them sooner, and steps that they do not share yet cost the device nearly as much.
+        Pages that are shed are FREE two slices later, so short slices bring them sooner to those
+        who wait; and a step that those do not share yet costs the device nearly as much.
         """
-        few, short = self._settings.steps_contended, self._memory.attending.is_for_all
-        if short and self._stage.has_lane and self._stage.queue:
-            return max(1, few // 2)
-        return few
+        sheds = self._memory.attending.is_for_all
+        if sheds and self._stage.has_lane and self._stage.queue:
+            return 1
+        return self._settings.steps_contended
 
     def plan(self, slice_: Slice) -> list[types.LanePlan]:
         """One plan for each RUNNING session that can do something with the pages there are.

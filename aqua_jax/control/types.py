@@ -159,7 +159,7 @@ class Session:
     reason: str = ""  # why it ended: stop, length, abort, deadline, refused, error
     error: BaseException | None = None
     page_keys: list[int] = dataclasses.field(default_factory=list)  # of its first full pages
-    waits: int = 0  # decisions that it waited for a page that others compute, or for pages they shed
+    waits: int = 0  # decisions that it waited for pages that others compute or shed
     units_end: int = dataclasses.field(init=False)  # units known once it has emitted all it may
 
     def __post_init__(self) -> None:

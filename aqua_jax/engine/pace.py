@@ -22,9 +22,7 @@ class Pace:
         self.step_seconds = 0.0
 
     def seconds(self, chunks: int, steps: int) -> float:
-        """The expected seconds of a slice; 0 for what has not run yet, so nothing waits for it."""
-        if (chunks and not self.chunk_seconds) or (steps and not self.step_seconds):
-            return 0.0
+        """The expected seconds of a slice; what has not run yet counts as nothing."""
         return chunks * self.chunk_seconds + steps * self.step_seconds
 
     def learn(self, chunks: int, steps: int, seconds: float) -> None:
