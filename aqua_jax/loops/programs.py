@@ -98,7 +98,7 @@ class Placed:
     """A model's parameters on a mesh. specs: a tree of which `params` has the leaves or more."""
 
     leaves: tuple[jax.Array, ...]  # as programs take them, which then need not look for them
-    tree: jax.tree_util.PyTreeDef
+    tree: Any  # jax.tree_util.PyTreeDef, which jax declares as a variable
     specs: Any
 
     @classmethod
