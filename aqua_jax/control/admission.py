@@ -288,7 +288,8 @@ class Admission:
             for victim in victims:
                 slice_.incoming += self._gives_up(victim, slice_)
                 slice_.copies += self._stage.evict(victim, now)
-        slice_.incoming -= max(0, need - max(slice_.available, 0))
+        # All there is, if it waits for more: those behind it are not short of what it lacks.
+        slice_.incoming = max(0, slice_.incoming - max(0, need - max(slice_.available, 0)))
         slice_.available = max(0, slice_.available - need)
         slice_.coming += session.lane < 0
         return True
