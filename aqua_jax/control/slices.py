@@ -141,9 +141,10 @@ class Shaper:
         """Steps of a slice while somebody waits; one where sessions shed and pages are short.
 
         Pages that are shed are FREE two slices later, so short slices bring them sooner to those
-        who wait; and a step that those do not share yet costs the device nearly as much.
+        who wait; and a step that those do not share yet costs the device nearly as much. Without
+        a slot nothing is shed, and those who wait take turns: then they would come and go more.
         """
-        sheds = self._memory.attending.is_for_all
+        sheds = self._memory.attending.is_for_all and self._memory.slots_free > 0
         if sheds and self._stage.has_lane and self._stage.queue:
             return 1
         return self._settings.steps_contended

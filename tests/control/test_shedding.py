@@ -123,6 +123,27 @@ def test_where_all_shed_newcomers_do_not_wait_while_the_others_use_all_that_is_s
     assert newcomer.emitted
 
 
+def test_where_all_shed_who_waits_leaves_those_behind_it_no_debt() -> None:
+    table = desks.short_of_pages(
+        attend_away=types.AttendAway.ALL,
+        pool_pages=10,
+        chunk_units=16,
+        chunks_max=4,
+        quantum_tokens=16,
+        newcomer_quantum_tokens=4,
+    )
+    for _ in range(4):
+        table.submit(17, 30)
+    for _ in range(5):
+        table.overlap()
+    first, second = table.submit(9, 4), table.submit(4, 4)
+    for _ in range(2):
+        table.overlap(lands=False)
+    second.waits = 8  # it has waited for pages that were shed as long as one does
+    assert table.decide().evicted == 1  # for the page that it lacks, not for those of the first
+    assert first.waits > 0
+
+
 def test_where_all_shed_slices_are_short_while_pages_are() -> None:
     table, sessions = crowd(steps_contended=4, chunks_max=8)
     steps: set[int] = set()
@@ -132,6 +153,19 @@ def test_where_all_shed_slices_are_short_while_pages_are() -> None:
         if decision.batch and any(session.state is types.State.WAITING for session in sessions):
             steps.add(decision.batch.steps)
     assert max(steps) == 1
+
+
+def test_where_all_shed_slices_are_no_shorter_when_there_are_no_slots_to_shed_into() -> None:
+    table, sessions = crowd(tiers={"peer": 1}, steps_contended=4, chunks_max=8)
+    steps: set[int] = set()
+    while table.controller.sessions:
+        slots_free = table.memory.slots_free
+        decision = table.decide()
+        table.settle()
+        waits = any(session.state is types.State.WAITING for session in sessions)
+        if decision.batch and waits and not (slots_free or decision.batch.prefill_units):
+            steps.add(decision.batch.steps)
+    assert max(steps) == 4
 
 
 def test_one_that_fits_sheds_no_more_when_its_copies_fail_and_fail() -> None:
