@@ -12,10 +12,12 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import importlib
 import os
 import pathlib
 import re
 import sys
+import threading
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeVar
 
@@ -57,6 +59,7 @@ _WRONG_INPUT = 2
 _INTERRUPTED = 130
 _COMPLETED_INTO = "out/complete"  # the workdir of completions where none is given
 _HELP = ("--help", "-help", "-h", "--helpfull", "--helpshort")
+_PAGE = "aqua_jax.workloads.webpage"  # which draws a report
 _OVERRIDE = re.compile(r"--?config\.([^=]+)=(.*)", re.DOTALL)
 
 
@@ -113,6 +116,8 @@ def _run(order: _Order, console: rich.console.Console, stop: stopping.Stop) -> i
         console.print(rich.text.Text(note, style="yellow"))
     console.print(f"compiling; {kept_programs.keep()}", soft_wrap=True, highlight=False)
     order.begun.ended("devices")
+    # matplotlib takes a while, which at the end is one that Ctrl-C would wait for.
+    threading.Thread(target=importlib.import_module, args=(_PAGE,), daemon=True).start()
     shared = order.trials[0].machine(path, on_stage=order.begun.ended)
     if shared.path is not path:  # the model does not suit it
         console.print(rich.text.Text(shared.path.sentence))
